@@ -301,13 +301,13 @@ class _Source:
 async def _until_ended(key: LocalAttemptKey, order: bytes, site: RunnerContext) -> h.Event:
     ended: asyncio.Future[h.Event] = asyncio.get_running_loop().create_future()
 
-    def told(event: h.Event) -> None:
+    def on_event(event: h.Event) -> None:
         if isinstance(event, h.JobProgressed):
             sys.stderr.write(clean_line(f"job {key.job_id}: {event.progress.phase}") + "\n")
         elif isinstance(event, (h.JobEnded, h.JobRefused, h.JobStopped)):
             ended.set_result(event)
 
-    attempt = AttemptRunner(key, order, site, told)
+    attempt = AttemptRunner(key, order, site, on_event)
     running = attempt.start()
     try:
         event = await ended

@@ -71,7 +71,7 @@ class Search:
         if self.trials:
             last = self.trials[-1].target
             # Repeat the same rate while its runs disagree, or if its only run was invalid.
-            if not self._bad(last) and not self._good(last):
+            if not self._is_invalid(last) and not self._is_valid(last):
                 return last
         low, high = self._low(), self._high()
         if low is None:
@@ -100,11 +100,11 @@ class Search:
         valid = [trial.valid for trial in self.trials if trial.target == rate]
         return sum(valid), len(valid) - sum(valid)
 
-    def _good(self, rate: float) -> bool:
+    def _is_valid(self, rate: float) -> bool:
         yes, no = self._votes(rate)
         return yes > no
 
-    def _bad(self, rate: float) -> bool:
+    def _is_invalid(self, rate: float) -> bool:
         yes, no = self._votes(rate)
         return no > yes and no > 1
 
@@ -115,12 +115,12 @@ class Search:
     def _low(self) -> float | None:
         """Return the highest good rate below every bad rate."""
         high = self._high()
-        good = {trial.target for trial in self.trials if self._good(trial.target)}
+        good = {trial.target for trial in self.trials if self._is_valid(trial.target)}
         return max((rate for rate in good if high is None or rate < high), default=None)
 
     def _high(self) -> float | None:
         """Return the lowest bad rate."""
-        bad = (trial.target for trial in self.trials if self._bad(trial.target))
+        bad = (trial.target for trial in self.trials if self._is_invalid(trial.target))
         return min(bad, default=None)
 
 

@@ -134,7 +134,7 @@ def make_plan(
     own = (
         (workspace.stdout, "stdout"),
         (workspace.stderr, "stderr"),
-        (workspace.board_power, POWER_ROLE),
+        (workspace.device_power, POWER_ROLE),
     )
     for path, role in own:
         if _is_plain(path) and path.stat().st_size:
@@ -180,7 +180,7 @@ def keep_power(workspace: Workspace) -> None:
         data = read_regular(workspace.power, _MAX_SAMPLES_BYTES)
     except FileNotFoundError:
         return
-    write_atomic(workspace.board_power, data[: data.rfind(b"\n") + 1])
+    write_atomic(workspace.device_power, data[: data.rfind(b"\n") + 1])
 
 
 def spool_plan(workspace: Workspace, spool: Spool) -> int:

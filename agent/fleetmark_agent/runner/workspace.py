@@ -41,7 +41,7 @@ class Workspace:
         self.telemetry_spec = self.root / "telemetry.json"
         self.sampling = self.root / "telemetry.lock"
         self.power = self.root / "power.part"
-        self.board_power = self.root / AGENT_FILES[POWER_ROLE]
+        self.device_power = self.root / AGENT_FILES[POWER_ROLE]
         self.stdout = self.root / AGENT_FILES["stdout"]
         self.stderr = self.root / AGENT_FILES["stderr"]
         self.complaints = self.root / "supervisor.txt"
@@ -89,7 +89,7 @@ class Workspace:
     def file_of(self, payload: bytes) -> tuple[Path, str, int]:
         """Return path, sha256 and size of the file that a record of kind `file` names."""
         values = json.loads(payload)
-        own = {"stdout": self.stdout, "stderr": self.stderr, POWER_ROLE: self.board_power}
+        own = {"stdout": self.stdout, "stderr": self.stderr, POWER_ROLE: self.device_power}
         path = own.get(values["role"]) or self.out / values["name"]
         return path, str(values["sha256"]), int(values["size_bytes"])
 
@@ -105,7 +105,7 @@ class Workspace:
         """Delete the large files that are not needed once all records are acknowledged."""
         self.clear_inputs()
         _remove_tree(self.out)
-        logs = (self.stdout, self.stderr, self.telemetry, self.power, self.board_power)
+        logs = (self.stdout, self.stderr, self.telemetry, self.power, self.device_power)
         for path in logs:
             path.unlink(missing_ok=True)
 

@@ -297,7 +297,7 @@ class Session:
             return [Send(self._report(held))] if held.announced and not held.leaving else []
         if not key.is_valid():
             return []
-        fault, retryable = self._fault(offer)
+        fault, retryable = self._why_refused(offer)
         held = HeldAttempt(key, offer.order, ReportedState.PREPARING)
         if fault:
             held = HeldAttempt(key, b"", ReportedState.REFUSED, fault, retryable)
@@ -305,7 +305,7 @@ class Session:
         self.highest_epoch = max(self.highest_epoch, key.epoch)
         return [self._persist()]
 
-    def _fault(self, offer: Offer) -> tuple[str, bool]:
+    def _why_refused(self, offer: Offer) -> tuple[str, bool]:
         """Return why the offer must be refused (empty if not), and whether a retry may succeed."""
         ref = offer.attempt
         if ref.device_id != self.identity.device_id:

@@ -92,9 +92,9 @@ def _all(bench: probes.ProbeRunner, rule: DetectionRule) -> Iterator[Finding]:
     seen: set[tuple[str, str]] = set()
     for entry in rule.entries:
         for met in probes.detect_step(bench, entry):
-            version = verdicts.version_in(entry.version, met.said)
+            version = verdicts.version_in(entry.version, met.output)
             if entry.version is None and entry.type == "python_module":
-                version = line(met.said, 60)
+                version = line(met.output, 60)
             if (met.identity, version or "") in seen:
                 continue
             seen.add((met.identity, version or ""))
@@ -125,7 +125,7 @@ def _evaluate_match(
     proof_reason = proof is not None and proof.version is not None
     if not proof_reason:
         if version is None:
-            explanation = last_line(met.said)
+            explanation = last_line(met.output)
             return finding(DetectionStatus.BROKEN, f"its output has no version: {explanation!r}")
         fault = verdicts.version_fault(version, rule.versions)
         if fault:

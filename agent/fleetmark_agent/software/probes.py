@@ -62,14 +62,14 @@ class Candidate:
     Attributes:
         target: the argument of a proof.
         shown: the path as reported.
-        said: the text in which the version is searched.
+        output: the text in which the version is searched.
         fault: why it does not work; empty if no fault is known.
         python: the Python that runs the proof; empty for the default one.
     """
 
     target: str
     shown: str
-    said: str = ""
+    output: str = ""
     fault: str = ""
     python: str = ""
     identity: str = ""
@@ -139,7 +139,7 @@ class ProbeRunner:
 def detect_step(bench: ProbeRunner, entry: RuleEntry) -> Iterator[Candidate]:
     """Yield all matches of `entry` on the device, filtered by its `match` pattern."""
     for met in _LOOKS[entry.type](bench, entry):
-        if not entry.match or met.fault or entry.match.search(met.said):
+        if not entry.match or met.fault or entry.match.search(met.output):
             yield met
 
 

@@ -1,7 +1,7 @@
 """Expands requests to configurations, and resolves them on a device to a lockfile. Pure."""
 
 from fleetmark_catalog.resolve.configuration import Configuration, expand
-from fleetmark_catalog.resolve.device import board_type
+from fleetmark_catalog.resolve.device import system_component
 from fleetmark_catalog.resolve.resolver import resolve, wheels_for
 from fleetmark_catalog.resolve.result import (
     BuiltWheel,
@@ -20,8 +20,8 @@ __all__ = [
     "Resolution",
     "Source",
     "WheelSource",
-    "board_type",
     "expand",
     "resolve",
+    "system_component",
     "wheels_for",
 ]

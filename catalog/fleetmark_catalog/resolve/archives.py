@@ -28,7 +28,7 @@ def has_archives(component: Component) -> bool:
 
 
 def fit_archive(
-    component: Component, version: str, board: Capabilities
+    component: Component, version: str, device: Capabilities
 ) -> tuple[Archive | None, str]:
     """Return the first archive of `version` that fits the device, or None and the reason."""
     entries = [
@@ -37,13 +37,13 @@ def fit_archive(
         if entry.get("version", component.version) == version
     ]
     what = f"{component.name} {version}"
-    own = [entry for entry in entries if entry["arch"] in (ANY, board.arch)]
+    own = [entry for entry in entries if entry["arch"] in (ANY, device.arch)]
     if not own:
         have = ", ".join(dict.fromkeys(entry["arch"] for entry in entries))
-        return None, f"{what} has no archive for {board.arch}; it has {have}"
+        return None, f"{what} has no archive for {device.arch}; it has {have}"
     reasons: list[str] = []
     for entry in own:
-        reason = glibc_misfit(entry["glibc"], board) if "glibc" in entry else ""
+        reason = glibc_misfit(entry["glibc"], device) if "glibc" in entry else ""
         if not reason:
             return _archive(component, entry), ""
         reasons.append(f"{what} {reason}")

@@ -27,23 +27,25 @@ class InterpreterOffer:
     lock: ProvidedPython
 
 
-def offers(catalog: Catalog, board: Capabilities) -> Iterator[InterpreterOffer | str]:
+def offers(catalog: Catalog, device: Capabilities) -> Iterator[InterpreterOffer | str]:
     """Yield the catalog's Pythons for this device; for each that does not run there, the reason."""
     for component in catalog.all("package"):
         for build in component.body.get("interpreters", ()):
-            if build["arch"] == board.arch:
-                reason = glibc_misfit(build["glibc"], board)
+            if build["arch"] == device.arch:
+                reason = glibc_misfit(build["glibc"], device)
                 if reason:
                     yield f"{component.name} {component.version} {reason}"
                 else:
-                    yield _offer(component, build, board)
+                    yield _offer(component, build, device)
 
 
-def _offer(component: Component, build: dict[str, object], board: Capabilities) -> InterpreterOffer:
+def _offer(
+    component: Component, build: dict[str, object], device: Capabilities
+) -> InterpreterOffer:
     (artifact,) = (a for a in component.artifacts if a.name == build["artifact"])
     major, minor = component.version.split(".")[:2]
     abis = (f"cp{major}{minor}",)
-    platforms = tuple(_platforms(board))
+    platforms = tuple(_platforms(device))
     provided = ProvidedPython(
         archive=artifact.blob,
         python=str(build["python"]),
@@ -57,10 +59,10 @@ def _offer(component: Component, build: dict[str, object], board: Capabilities) 
     return InterpreterOffer(component, artifact, interpreter, provided)
 
 
-def _platforms(board: Capabilities) -> Iterator[str]:
+def _platforms(device: Capabilities) -> Iterator[str]:
     """Yield the platform tags of PEP 600 for the device's C library, the newest first."""
-    for minor in range(glibc_minor(board.os.libc_version or ""), _OLDEST_GLIBC - 1, -1):
-        yield f"manylinux_2_{minor}_{board.arch}"
+    for minor in range(glibc_minor(device.os.libc_version or ""), _OLDEST_GLIBC - 1, -1):
+        yield f"manylinux_2_{minor}_{device.arch}"
         if minor in _OLD_NAMES:
-            yield f"{_OLD_NAMES[minor]}_{board.arch}"
-    yield f"linux_{board.arch}"
+            yield f"{_OLD_NAMES[minor]}_{device.arch}"
+    yield f"linux_{device.arch}"

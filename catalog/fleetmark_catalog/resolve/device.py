@@ -32,9 +32,9 @@ def misfit(condition: str, subject: Subject) -> str:
     return "" if explanation.matches else explanation.reason
 
 
-def glibc_misfit(oldest: str, board: Capabilities) -> str:
+def glibc_misfit(oldest: str, device: Capabilities) -> str:
     """Return why a file that needs glibc `oldest` (`2.28`) or newer cannot run; empty if it can."""
-    system = board.os
+    system = device.os
     if system.family != "linux" or system.libc != "glibc" or not system.libc_version:
         return f"needs glibc: the device has {system.libc or 'another C library'}"
     if glibc_minor(system.libc_version) < glibc_minor(oldest):
@@ -71,7 +71,7 @@ def _key(component: Component, version: str) -> tuple[int, Version, str]:
     return (1, number, version)
 
 
-def board_type(catalog: Catalog, capabilities: Capabilities) -> Component | None:
+def system_component(catalog: Catalog, capabilities: Capabilities) -> Component | None:
     """Return the `system` component whose board patterns match this device's model, or None."""
     subject = Subject("", {}, capabilities)
     for component in catalog.all("system"):
@@ -93,11 +93,11 @@ def platform_misfit(component: Component, subject: Subject) -> str:
         if names and facts.os.name not in names:
             return f"{component.id} needs os in ({','.join(names)}): os is {facts.os.name}"
     elif component.kind == "system":
-        boards = component.body.get("boards", ())
+        patterns = component.body.get("boards", ())
         model = facts.board.model or ""
-        if boards and not any(fnmatch.fnmatchcase(model, pattern) for pattern in boards):
+        if patterns and not any(fnmatch.fnmatchcase(model, pattern) for pattern in patterns):
             return (
-                f"{component.id} needs board model {' or '.join(boards)}: board model is "
+                f"{component.id} needs board model {' or '.join(patterns)}: board model is "
                 f"{model or 'unknown'}"
             )
     elif component.kind == "container":

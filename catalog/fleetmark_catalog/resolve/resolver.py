@@ -89,12 +89,12 @@ def resolve(
 
 
 def _interpreters(
-    catalog: Catalog, board: Capabilities, reasons: dict[str, None]
+    catalog: Catalog, device: Capabilities, reasons: dict[str, None]
 ) -> Iterator[tuple[Interpreter, InterpreterOffer | None]]:
     """Yield the device's Pythons, then the catalog's; add reasons against others to `reasons`."""
-    for own in board.interpreters:
+    for own in device.interpreters:
         yield own, None
-    for offer in offers(catalog, board):
+    for offer in offers(catalog, device):
         if isinstance(offer, str):
             reasons.setdefault(offer)
         else:

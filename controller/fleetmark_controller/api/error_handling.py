@@ -22,7 +22,7 @@ R = TypeVar("R")
 log = logging.getLogger("fleetmark.services")
 
 
-def _meaning(error: Exception) -> FleetmarkError:
+def _to_fleetmark_error(error: Exception) -> FleetmarkError:
     if isinstance(error, FleetmarkError):
         # Use the kind that the caller reads: a narrower kind has the number of the broader one.
         kind = ErrorKind.from_number(error.kind.number)
@@ -36,7 +36,7 @@ def _meaning(error: Exception) -> FleetmarkError:
 
 
 async def _refuse(context: Context, error: Exception) -> NoReturn:
-    meaning = _meaning(error)
+    meaning = _to_fleetmark_error(error)
     await auth.note(meaning)
     await abort(context, meaning)
 

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from fleetmark_catalog.resolve import board_type
+from fleetmark_catalog.resolve import system_component
 from fleetmark_controller.api import auth, error_handling, serde, validation
 from fleetmark_controller.api.capability_serde import capabilities_from, capabilities_to
 from fleetmark_controller.api.device_view import DeviceView, StoredDevices, stored
@@ -131,17 +131,17 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
         """Register a device without network from a file that its agent wrote."""
         envelope = parse_signed_by_device(request.document)
         key = certificates.check_document(envelope.signed, envelope.csr, envelope.signature)
-        said = parse_device_identity(envelope.signed)
+        identity_file = parse_device_identity(envelope.signed)
         # Convert the capabilities to a message and back, so that they pass the same limits as a
         # hello. Check numbers first, with their names, because a message cannot hold all of them.
-        validation.facts(to_plain(said.capabilities))
-        facts = capabilities_from(capabilities_to(said.capabilities))
-        name = serde.name_from(request.name or said.name)
-        device_id = serde.device_id_from(said.device_id)
-        version = validation.text(said.agent_version, validation.MAX_ID)
+        validation.facts(to_plain(identity_file.capabilities))
+        facts = capabilities_from(capabilities_to(identity_file.capabilities))
+        name = serde.name_from(request.name or identity_file.name)
+        device_id = serde.device_id_from(identity_file.device_id)
+        version = validation.text(identity_file.agent_version, validation.MAX_ID)
         who = auth.caller_label()
         identity = await self._engine.transactions.run_operation(
-            lambda c, fx, now: offline.add_board(
+            lambda c, fx, now: offline.add_device(
                 c,
                 fx,
                 now,
@@ -302,11 +302,11 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
             return device, descriptions.get_for_device(connection, device.device_id)
 
         device, given = await self._engine.reader.run(read)
-        board = board_type(self._engine.catalog, device.capabilities)
-        known = board.body["mlperf"] if board is not None else {}
+        system = system_component(self._engine.catalog, device.capabilities)
+        known = system.body["mlperf"] if system is not None else {}
         return fleet_pb2.Description(
             device_id=device.device_id,
             operator_fields=given,
-            component=board.name if board is not None else "",
+            component=system.name if system is not None else "",
             catalog_fields={field: str(value) for field, value in known.items()},
         )

@@ -44,7 +44,7 @@ class WatchStream:
             ended: set[str] = set()
             waiting = WaitingJobs()
             for line in await engine.reader.run(lambda c: listings.list_jobs(c, campaign)):
-                settle(open_jobs, ended, line)
+                track_job(open_jobs, ended, line)
                 waiting.update(line)
                 yield jobs_pb2.WatchEvent(job=serde.job_to(line))
             look_at_ns = 0
@@ -63,7 +63,7 @@ class WatchStream:
                 except asyncio.TimeoutError:
                     continue
                 if not isinstance(event, JobEvent):
-                    settle(open_jobs, ended, event)
+                    track_job(open_jobs, ended, event)
                     waiting.update(event)
                 yield self._message(event)
         counts = await engine.reader.run(lambda c: campaigns.states(c, campaign))
@@ -83,7 +83,7 @@ class WatchStream:
         return message
 
 
-def settle(open_jobs: set[str], ended: set[str], line: JobLine) -> None:
+def track_job(open_jobs: set[str], ended: set[str], line: JobLine) -> None:
     """Record whether a job is open. A new one, a retry or a repetition, may be running already.
 
     A terminal job stays terminal, because an older state of it may arrive late.

@@ -52,7 +52,7 @@ class LiveDisplay:
             console=console,
         )
         self._tasks: dict[str, TaskID] = {}
-        self._boards: dict[str, DeviceProgress] = {}
+        self._devices: dict[str, DeviceProgress] = {}
         self._jobs: dict[str, jobs_pb2.Job] = {}
 
     def __enter__(self) -> LiveDisplay:
@@ -78,10 +78,10 @@ class LiveDisplay:
         name = job.device or ANY_DEVICE
         if known is not None and (known.device or ANY_DEVICE) != name:
             self._forget(known)
-        board = self._boards.setdefault(name, DeviceProgress())
-        board.jobs[job.job_id] = job
-        if board.now is not None and board.now.job_id == job.job_id and job.state != "ACTIVE":
-            board.now = None
+        device = self._devices.setdefault(name, DeviceProgress())
+        device.jobs[job.job_id] = job
+        if device.now is not None and device.now.job_id == job.job_id and job.state != "ACTIVE":
+            device.now = None
         self._draw(name)
         if job.state in ("FAILED", "INVALID") and (known is None or known.state != job.state):
             line = f"{name}: {job.configuration} {job.state.lower()}: {job.reason}"
@@ -96,8 +96,8 @@ class LiveDisplay:
     def progress(self, progress: jobs_pb2.JobProgress) -> None:
         """Show the progress of a job."""
         job = self._jobs.get(progress.job_id)
-        if job is not None and job.device in self._boards:
-            self._boards[job.device].now = progress
+        if job is not None and job.device in self._devices:
+            self._devices[job.device].now = progress
             self._draw(job.device)
 
     def reasons_complete(self) -> None:
@@ -105,25 +105,25 @@ class LiveDisplay:
 
     def _forget(self, job: jobs_pb2.Job) -> None:
         name = job.device or ANY_DEVICE
-        board = self._boards[name]
-        board.jobs.pop(job.job_id, None)
-        if board.now is not None and board.now.job_id == job.job_id:
-            board.now = None
+        device = self._devices[name]
+        device.jobs.pop(job.job_id, None)
+        if device.now is not None and device.now.job_id == job.job_id:
+            device.now = None
         self._draw(name)
 
     def _draw(self, name: str) -> None:
-        board = self._boards[name]
+        device = self._devices[name]
         task = self._tasks.get(name)
         if task is None:
             task = self._tasks[name] = self._progress.add_task(
                 clean_line(name), total=0, what="", left=""
             )
-        left_s = board.left_s()
+        left_s = device.left_s()
         self._progress.update(
             task,
-            total=len(board.jobs),
-            completed=board.done,
-            what=clean_line(board.what()),
+            total=len(device.jobs),
+            completed=device.done,
+            what=clean_line(device.what()),
             left=f"~{left(left_s)}" if left_s else "",
-            visible=bool(board.jobs),
+            visible=bool(device.jobs),
         )

@@ -85,7 +85,7 @@ def submit(client: Client, request: jobs_pb2.SubmitRequest) -> Iterator[jobs_pb2
         time.sleep(_RETRY_S)
 
 
-class View(Protocol):
+class CampaignDisplay(Protocol):
     """Interface of a display of events."""
 
     def job(self, job: jobs_pb2.Job) -> None:
@@ -154,7 +154,7 @@ def _show(
 
 
 def _consume(
-    client: Client, campaign_id: str, view: View | None
+    client: Client, campaign_id: str, view: CampaignDisplay | None
 ) -> tuple[jobs_pb2.CampaignEnded, list[jobs_pb2.Job]]:
     """Show events until the campaign has ended; return that event and the failed jobs."""
     failed: dict[str, jobs_pb2.Job] = {}

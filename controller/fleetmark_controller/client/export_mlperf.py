@@ -90,13 +90,13 @@ def stored_runs(
 def descriptions_of(client: Client) -> Describe:
     """Return a function that fetches the descriptions of a device from the controller."""
 
-    def said(device: str) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    def describe(device: str) -> tuple[Mapping[str, str], Mapping[str, str]]:
         found = client.call(
             client.fleet.GetDescription, fleet_pb2.GetDescriptionRequest(name=device)
         )
         return dict(found.operator_fields), dict(found.catalog_fields)
 
-    return said
+    return describe
 
 
 def check_submission(tree: Path, round_name: str) -> Checked:

@@ -32,7 +32,7 @@ def row(verdict: ComparisonRow) -> tuple[str | None, ...]:
     """Return the cells of a verdict, in the order of `COLUMNS`."""
     effect = verdict.effect
     return (
-        verdict.device or (f"{verdict.boards} devices" if verdict.boards > 1 else "any device"),
+        verdict.device or (f"{verdict.devices} devices" if verdict.devices > 1 else "any device"),
         verdict.configuration,
         figure(verdict.a, verdict.metric),
         figure(verdict.b, verdict.metric),
@@ -75,7 +75,7 @@ def plain(verdict: ComparisonRow, bounds: Sequence[Bound]) -> dict[str, object]:
     effect = verdict.effect
     return {
         "device": verdict.device or None,
-        "boards": verdict.boards,
+        "devices": verdict.devices,
         "configuration": verdict.configuration,
         "metric_name": verdict.metric,
         "answer": verdict.answer.value,

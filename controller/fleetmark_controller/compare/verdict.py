@@ -24,7 +24,7 @@ class ComparisonResult(Enum):
 
 @dataclass(frozen=True)
 class ComparisonRow:
-    """One row of the answer. For a fleet, `device` is empty and `boards` counts the devices.
+    """One row of the answer. For a fleet, `device` is empty and `devices` counts the devices.
 
     `ratio` is B's time over A's, and `effect` has its interval. Both are None if there are too few
     runs or no valid ones, for which `why` has the reason.
@@ -41,7 +41,7 @@ class ComparisonRow:
     a: float | None = None
     b: float | None = None
     paired: bool = False
-    boards: int = 1
+    devices: int = 1
     why: str = ""
     accuracy_a: float | None = None
     accuracy_b: float | None = None
@@ -101,14 +101,14 @@ def compare_pairings(matched: Pairing) -> list[ComparisonRow]:
         by_configuration[found.configuration, found.metric.name].append(found)
     verdicts = []
     for group in by_configuration.values():
-        verdicts += [_of_board(found) for found in group]
+        verdicts += [_of_device(found) for found in group]
         fleet = [found for found in group if found.side.enough]
         if len(fleet) > 1:
             verdicts.append(_of_fleet(fleet))
     return verdicts
 
 
-def _of_board(found: PairedSamples) -> ComparisonRow:
+def _of_device(found: PairedSamples) -> ComparisonRow:
     side = found.side
     effect = statistics.effect([side])
     both = bool(side.a and side.b)
@@ -145,7 +145,7 @@ def _of_fleet(group: Sequence[PairedSamples]) -> ComparisonRow:
         runs_a=sum(len(side.a) for side in sides),
         runs_b=sum(len(side.b) for side in sides),
         paired=all(side.paired for side in sides),
-        boards=len(group),
+        devices=len(group),
     )
 
 

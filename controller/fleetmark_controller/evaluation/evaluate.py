@@ -388,9 +388,9 @@ class _Evaluation:
         Figures above the memory and swap of the device are ignored.
         """
         provenance = _table(self.job.final.get("provenance"))
-        board = _table(_table(provenance.get("capabilities")).get("memory"))
-        total = _number(board.get("total_bytes"), thresholds.MAX_MEMORY_BYTES)
-        swap = _number(board.get("swap_bytes"), thresholds.MAX_MEMORY_BYTES)
+        memory = _table(_table(provenance.get("capabilities")).get("memory"))
+        total = _number(memory.get("total_bytes"), thresholds.MAX_MEMORY_BYTES)
+        swap = _number(memory.get("swap_bytes"), thresholds.MAX_MEMORY_BYTES)
         most = (total or thresholds.MAX_MEMORY_BYTES) + (swap or 0)
         claimed = claim.get("peak_memory_bytes")
         figure = _number(claimed, most)

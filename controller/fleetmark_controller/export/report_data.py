@@ -53,13 +53,13 @@ def build(
         row.get("campaign_id") for row in campaigns if row.get("submitted_by") == HEALTH_CHECK
     }
 
-    def wanted(rows: Iterable[Row]) -> list[Row]:
+    def without_checks(rows: Iterable[Row]) -> list[Row]:
         return [row for row in rows if row.get("campaign_id") not in checks]
 
     every_run = list(runs)
-    all_runs = wanted(every_run)
+    all_runs = without_checks(every_run)
     by_id = {str(row.get("run_id")): row for row in all_runs}
-    groups = grouped(wanted(results))
+    groups = grouped(without_checks(results))
     varying = _varying([group.first for group in groups])
     with_campaign = several_campaigns(groups)
     configurations = [
@@ -67,7 +67,11 @@ def build(
         for number, group in enumerate(groups[:MAX_ROWS])
     ]
     configurations.sort(key=_order)
-    failed = [row for row in wanted(jobs) if row.get("state") == "FAILED" and not row["retried_as"]]
+    failed = [
+        row
+        for row in without_checks(jobs)
+        if row.get("state") == "FAILED" and not row["retried_as"]
+    ]
     times = sorted(str(row["started_at"]) for row in all_runs if row.get("started_at"))
     return Report(
         configurations=configurations,

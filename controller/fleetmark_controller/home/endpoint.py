@@ -31,7 +31,7 @@ def write_endpoint(folder: Path, address: str, device_address: str, local_name: 
     """
     values = {
         "address": address,
-        "board_address": device_address,
+        "device_address": device_address,
         "local_name": local_name,
         "pid": os.getpid(),
     }
@@ -55,7 +55,7 @@ def read_device_endpoint(folder: Path) -> str:
     """Return where devices reach the controller of a home now; empty if they do not."""
     try:
         values = parse_json(read_regular(folder / ENDPOINT, _MAX_BYTES))
-        address, written = str(values["address"]), str(values["board_address"])
+        address, written = str(values["address"]), str(values["device_address"])
         local_name = str(values.get("local_name", ""))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return ""

@@ -140,7 +140,7 @@ def load_settings(home: Path, **flags: Any) -> ControllerSettings:
                 f"{key} is {value!r}, expected {type(default).__name__}",
                 str(path),
             )
-        fault = _fault(key, given)
+        fault = _why_invalid(key, given)
         if fault:
             raise FleetmarkError(ErrorKind.CONFIGURATION, f"{key} is {fault}", str(path))
         chosen[key] = given
@@ -188,7 +188,7 @@ def check_settings(settings: ControllerSettings, home: Path) -> None:
             )
 
 
-def _fault(key: str, value: object) -> str:
+def _why_invalid(key: str, value: object) -> str:
     """Return what is wrong with a value that has the right type, or an empty string."""
     if isinstance(value, (int, float)) and key in RANGES:
         least, most = RANGES[key]

@@ -174,8 +174,8 @@ def interpret(raw: RawLog) -> LoadgenLog:
         IngestError: the log contains no test, or an implausible figure.
     """
     if not raw.values:
-        said = f" (first bad line: {raw.first_bad_line})" if raw.bad_lines else ""
-        raise IngestError(f"holds no LoadGen line{said}")
+        bad_line = f" (first bad line: {raw.first_bad_line})" if raw.bad_lines else ""
+        raise IngestError(f"holds no LoadGen line{bad_line}")
     values = Values(raw.values)
     if "effective_scenario" not in values:
         raise IngestError("ends before the test's settings: LoadGen did not start the test")

@@ -80,8 +80,8 @@ class RunLog:
         """Yield LoadGen's errors and unreadable lines: the checkers reject both."""
         log = self.log
         if log.error_count:
-            said = f": {log.errors[0]}" if log.errors else ""
-            yield SubmissionProblem(self.path, f"LoadGen logged {log.error_count} errors{said}")
+            first = f": {log.errors[0]}" if log.errors else ""
+            yield SubmissionProblem(self.path, f"LoadGen logged {log.error_count} errors{first}")
         if log.bad_lines:
             text = f"has {log.bad_lines} broken lines: {log.first_bad_line}"
             yield SubmissionProblem(self.path, text)

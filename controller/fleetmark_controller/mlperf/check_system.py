@@ -47,16 +47,18 @@ def check_system(
             path, f"field status is {values.get('status')!r}, must be one of {words}"
         )
     if values.get("system_type") not in SYSTEM_TYPES:
-        said, words = values.get("system_type"), ", ".join(SYSTEM_TYPES)
-        yield SubmissionProblem(path, f"field system_type is {said!r}, must be one of {words}")
+        value, words = values.get("system_type"), ", ".join(SYSTEM_TYPES)
+        yield SubmissionProblem(path, f"field system_type is {value!r}, must be one of {words}")
     if str(values.get("submitter", "")).lower() != layout.submitter.lower():
-        said = values.get("submitter")
+        value = values.get("submitter")
         yield SubmissionProblem(
-            path, f"field submitter is {said!r}, the folder's {layout.submitter}"
+            path, f"field submitter is {value!r}, the folder's {layout.submitter}"
         )
     if values.get("division") != layout.division:
-        said = values.get("division")
-        yield SubmissionProblem(path, f"field division is {said!r}, the folder's {layout.division}")
+        value = values.get("division")
+        yield SubmissionProblem(
+            path, f"field division is {value!r}, the folder's {layout.division}"
+        )
     if (layout.division == CLOSED and network) or (layout.division == NETWORK and not network):
         yield SubmissionProblem(path, f"field is_network is {network}, which the division excludes")
 

@@ -99,7 +99,7 @@ class _Choosing:
     def run(self, runs: list[StoredRun]) -> RunChoice:
         usable: list[StoredRun] = []
         for run in runs:
-            reason = self._unusable(run)
+            reason = self._why_unusable(run)
             if reason:
                 self.why[run.run_id] = reason
             else:
@@ -148,7 +148,7 @@ class _Choosing:
                     self.not_inferred.append((f"{scenario} of {system}, {model}", reason))
         return found
 
-    def _unusable(self, run: StoredRun) -> str:
+    def _why_unusable(self, run: StoredRun) -> str:
         """Return why a run cannot be part of a submission; an empty string if it can."""
         row = run.row
         benchmark = run.mlperf.get("benchmark")

@@ -194,7 +194,7 @@ def import_results(
     return ImportSummary(len(document.records), new)
 
 
-def add_board(
+def add_device(
     connection: sqlite3.Connection,
     effects: Effects,
     now_ns: int,

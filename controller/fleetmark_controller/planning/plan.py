@@ -76,7 +76,7 @@ class PlannedJob:
     bundle_bytes: int
     memory_bytes: int
     disk_bytes: int
-    boards: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
     """Names of the devices that may run the job."""
 
 
@@ -168,10 +168,10 @@ def make_plan(
                 if request.interleave:
                     # With any_device, the whole group runs on one device. Otherwise each device
                     # runs a group of its own.
-                    board = "" if request.any_device else group[0].device.device_id
+                    device_id = "" if request.any_device else group[0].device.device_id
                     job = replace(
                         planned.job,
-                        interleave_group=f"{request.campaign_id}:{board}",
+                        interleave_group=f"{request.campaign_id}:{device_id}",
                         interleave_index=len(plan.jobs) + 1,
                     )
                     planned = replace(planned, job=job)
@@ -187,8 +187,8 @@ def make_plan(
 def _check_bound(
     request: CampaignRequest, configurations: int, devices: int, dry_run: bool
 ) -> None:
-    boards = 1 if request.any_device else devices
-    size = configurations * request.repetitions * boards
+    each_on = 1 if request.any_device else devices
+    size = configurations * request.repetitions * each_on
     bound = MAX_JOBS if dry_run else min(request.max_jobs or DEFAULT_MAX_JOBS, MAX_JOBS)
     if size <= bound:
         return
@@ -196,7 +196,7 @@ def _check_bound(
     if request.repetitions > 1:
         parts.append(counted(request.repetitions, "repetition"))
     if not request.any_device:
-        parts.append(counted(boards, "device"))
+        parts.append(counted(each_on, "device"))
     raise FleetmarkError(
         ErrorKind.USAGE,
         f"{counted(size, 'job')} ({' × '.join(parts)}), more than {bound}",
@@ -232,12 +232,12 @@ def estimated(
         known = earlier.longest_s(key, devices)
         seconds = known if known is not None else job.expected_s or 0.0
         jobs.append(replace(planned, job=replace(job, expected_s=seconds)))
-        names = tuple(planned.boards)
+        names = tuple(planned.devices)
         expected.append(estimates.JobEstimate(names, seconds, known is not None))
     offline = {
         name
         for planned in jobs
-        for name, option in zip(planned.boards, planned.job.options, strict=True)
+        for name, option in zip(planned.devices, planned.job.options, strict=True)
         if online is not None and option.device_id not in online
     }
     size = replace(estimates.size_of(expected), offline=tuple(sorted(offline)))

@@ -416,7 +416,7 @@ def test_settings_of_a_controller_are_right_or_named(data: bytes, address: str) 
 
 
 @pytest.mark.fuzz("endpoint.json and the list of homes")
-@given(documents(b'{"address": "h:1", "board_address": "h:2", "pid": 5}', b'["/a"]'))
+@given(documents(b'{"address": "h:1", "device_address": "h:2", "pid": 5}', b'["/a"]'))
 def test_damaged_notes_of_a_controller_are_none(data: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file(folder, "endpoint.json", data)

@@ -34,13 +34,15 @@ def skewed(rng: np.random.Generator, n: int) -> Any:
     return 1 + rng.gamma(1.5, NOISE, n)
 
 
-def told(draw: Draw, n: int, *, shift: float = 0.0, paired: bool = False, boards: int = 1) -> float:
+def told(
+    draw: Draw, n: int, *, shift: float = 0.0, paired: bool = False, devices: int = 1
+) -> float:
     """The share of comparisons that say faster or slower, where B takes exp(shift) of A's time."""
     rng = np.random.default_rng(20261)
     hits = 0
     for _ in range(TRIALS):
         sides = []
-        for _ in range(boards):
+        for _ in range(devices):
             a, b = draw(rng, n), draw(rng, n) * math.exp(shift)
             sides.append(Side(tuple(a), tuple(b), paired))
         found = effect(sides)
@@ -205,7 +207,7 @@ def test_a_fleet_is_judged_over_its_boards() -> None:
     verdicts = compare_pairings(match(parse("c1"), a, parse("c2"), b))
     assert [v.device for v in verdicts] == ["board-1", "board-2", "board-3", "board-4", ""]
     fleet = verdicts[-1]
-    assert (fleet.boards, fleet.runs_a) == (3, 18)
+    assert (fleet.devices, fleet.runs_a) == (3, 18)
     assert fleet.answer is ComparisonResult.SLOWER
     single = verdicts[0].effect
     assert fleet.effect is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fleetmark_catalog.load import load_catalog
-from fleetmark_catalog.resolve import board_type
+from fleetmark_catalog.resolve import system_component
 from fleetmark_controller.mlperf.system import (
     FIELDS,
     GIVEN,
@@ -35,7 +35,7 @@ SUBMISSION = {
 
 
 def test_a_board_that_the_catalog_knows() -> None:
-    found = board_type(load_catalog(), FACTS)
+    found = system_component(load_catalog(), FACTS)
     assert found is not None and found.name == "raspberry-pi-5"
     told = describe(to_plain(FACTS), found.body["mlperf"], {"status": "available"}, **SUBMISSION)
     assert set(told.fields) == set(FIELDS)
@@ -52,7 +52,7 @@ def test_a_board_that_the_catalog_knows() -> None:
 
 def test_a_board_that_nobody_knows_lacks_what_only_people_know() -> None:
     other = Capabilities(FACTS.os, "x86_64", Board(), Cpu(2, 2), FACTS.memory, FACTS.storage)
-    assert board_type(load_catalog(), other) is None
+    assert system_component(load_catalog(), other) is None
     told = describe(to_plain(other), {}, {}, **SUBMISSION)
     assert {"status", "system_name", "system_type", "host_processor_model_name"} <= set(
         told.missing

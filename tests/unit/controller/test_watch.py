@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from fleetmark_controller.api.watch_stream import settle
+from fleetmark_controller.api.watch_stream import track_job
 from fleetmark_controller.cli.progress_text import DeviceProgress, phase
 from fleetmark_controller.engine.log_tail import LogTailHub
 from fleetmark_controller.engine.pubsub import Hub
@@ -72,12 +72,12 @@ def test_a_job_that_runs_before_it_is_heard_of_keeps_the_watch_going() -> None:
 
     open_jobs: set[str] = set()
     ended: set[str] = set()
-    settle(open_jobs, ended, line("one", "ACTIVE"))
-    settle(open_jobs, ended, line("two", "ACTIVE"))
-    settle(open_jobs, ended, line("one", "SUCCEEDED"))
+    track_job(open_jobs, ended, line("one", "ACTIVE"))
+    track_job(open_jobs, ended, line("two", "ACTIVE"))
+    track_job(open_jobs, ended, line("one", "SUCCEEDED"))
     assert open_jobs == {"two"}
-    settle(open_jobs, ended, line("one", "QUEUED"))
-    settle(open_jobs, ended, line("two", "INVALID"))
+    track_job(open_jobs, ended, line("one", "QUEUED"))
+    track_job(open_jobs, ended, line("two", "INVALID"))
     assert not open_jobs
 
 

@@ -73,22 +73,22 @@ class Sampler:
             cpu = round(max(0.0, job_s - self._last[1]) / span * 100, 1)
             foreign = round(max(0.0, (busy_s - self._last[2]) / span * 100 - cpu), 1)
         self._last = (now, job_s, busy_s)
-        board = self._condition.sample()
+        condition = self._condition.sample()
         return [
             round((now - self._begun) * 1000),
-            board.temperature_c,
-            board.frequency_hz or self._frequency(),
+            condition.temperature_c,
+            condition.frequency_hz or self._frequency(),
             cpu,
             memory,
             foreign,
             self._load(),
-            board.swap_bytes,
-            board.swapped_bytes,
-            board.throttled,
-            self._mode(board.power_mode),
-            None if board.quota is None else board.quota.periods,
-            None if board.quota is None else board.quota.throttled,
-            [board.temperatures_c.get(name) for name in self.sensors],
+            condition.swap_bytes,
+            condition.swapped_bytes,
+            condition.throttled,
+            self._mode(condition.power_mode),
+            None if condition.quota is None else condition.quota.periods,
+            None if condition.quota is None else condition.quota.throttled,
+            [condition.temperatures_c.get(name) for name in self.sensors],
         ]
 
     def _mode(self, words: str) -> int | None:

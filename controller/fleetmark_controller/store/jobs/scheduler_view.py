@@ -237,7 +237,7 @@ _IN_GROUP = "interleave_group = ?1 AND interleave_group <> ''"
 """Selects the jobs of a group. The second condition lets SQLite use the partial index."""
 _GROUP = f"""SELECT max(state IN ('ACTIVE', 'CANCELLING')) AS active,
     (SELECT device_id FROM job WHERE {_IN_GROUP} AND attempts > 0
-        ORDER BY newest_epoch DESC LIMIT 1) AS board,
+        ORDER BY newest_epoch DESC LIMIT 1) AS device_id,
     (SELECT job_id FROM job WHERE {_IN_GROUP} AND state = 'QUEUED'
         AND attempts < max_attempts ORDER BY interleave_index, sequence LIMIT 1) AS next
     FROM job WHERE {_IN_GROUP}"""  # noqa: S608
@@ -257,10 +257,10 @@ def _interleave_groups(
             row["next"] is None
             or connection.execute(
                 f"SELECT 1 FROM {OPTIONS} WHERE job_id = ? AND device_id = ?",  # noqa: S608
-                (row["next"], row["board"]),
+                (row["next"], row["device_id"]),
             ).fetchone()
         )
-        found[name] = InterleaveGroup(row["board"] or "" if fits else "", bool(row["active"]))
+        found[name] = InterleaveGroup(row["device_id"] or "" if fits else "", bool(row["active"]))
     return found
 
 
