@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := agent controller core protos catalog cli tests
 
 .PHONY: help demo test test-fast test-all test-arm64 simulate faults bench-resolve bench-schedule bench-fleet bench-agent \
-	bench-fidelity bench-sandbox mlperf-check mlperf-results mlperf-verify mlperf-campaign fuzz lint stubs docs setup locks board-kit clean
+	bench-fidelity bench-sandbox mlperf-check mlperf-results mlperf-verify mlperf-campaign fuzz lint stubs docs setup locks agent-kit clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -23,7 +23,7 @@ test: $(VENV)/.dev ## Run the tests
 test-all: $(VENV)/.dev ## Run the tests, slow ones too
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not faults and not arm64"
 
-test-arm64: $(VENV)/.dev ## Run the unmodified agent on emulated arm64 boards: builds their userland once
+test-arm64: $(VENV)/.dev ## Run the unmodified agent on emulated arm64 devices: builds their userland once
 	@$(BIN)/python -m pytest tests/arm64 -m arm64 -s
 
 SEEDS ?= 10000
@@ -39,7 +39,7 @@ REPEAT ?= 5
 faults: $(VENV)/.dev ## Kill, stop, cut and fill real processes: REPEAT=5
 	@REPEAT=$(REPEAT) $(BIN)/python -m pytest tests/faults -m faults -s
 
-bench-resolve: $(VENV)/.dev ## Measure resolving: 1,000 components, 100 boards
+bench-resolve: $(VENV)/.dev ## Measure resolving: 1,000 components, 100 devices
 	@$(BIN)/python bench/resolve.py
 
 IDLE_S ?= 32
@@ -54,7 +54,7 @@ bench-fidelity: $(VENV)/.dev ## Compare jobs with bare loops: ROUNDS=12 [BLOCK_S
 bench-sandbox: $(VENV)/.dev ## Measure what the sandbox costs a 1 ms model: ROUNDS=12 [BLOCK_S=4]
 	@$(BIN)/python bench/sandbox.py --rounds $(ROUNDS) --seconds $(BLOCK_S)
 
-bench-schedule: $(VENV)/.dev ## Measure scheduling: 10,000 waiting jobs, 1,000 boards
+bench-schedule: $(VENV)/.dev ## Measure scheduling: 10,000 waiting jobs, 1,000 devices
 	@$(BIN)/python bench/schedule.py
 
 AGENTS ?= 1000
@@ -104,8 +104,8 @@ setup: $(VENV)/.dev ## Install everything for development into .venv
 locks: $(VENV)/.dev ## Resolve the locked dependencies anew
 	@sh deploy/locks/update.sh $(BIN)/uv
 
-board-kit: $(VENV)/.dev ## Pack what boards without internet are installed from
-	@PYTHON=$(BIN)/python sh deploy/make-board-kit.sh dist/fleetmark-board-kit.tar.gz
+agent-kit: $(VENV)/.dev ## Pack what devices without internet are installed from
+	@PYTHON=$(BIN)/python sh deploy/make-agent-kit.sh dist/fleetmark-agent-kit.tar.gz
 
 clean: ## Remove the virtual environment and what tools left
 	@rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -68,19 +68,19 @@ class Bench:
         self.lab, self.seconds = lab, seconds
         lab.start_controller()
         # Software detection is not part of this measurement.
-        lab.start_agent("board", "detect_interval_s = 0\n")
+        lab.start_agent("bench", "detect_interval_s = 0\n")
         first = Subject("", CATALOG_MODEL, ["fp32", "onnx"], Path(), 0)
         self.job(first, 0.2)
         with sqlite3.connect(lab.folder / "controller" / "results.db") as store:
             ((text,),) = store.execute("SELECT provenance FROM run LIMIT 1").fetchall()
         provenance = json.loads(text)
         self.python: str = provenance["interpreter"]["path"]
-        environment = lab.folder / "board" / "cache" / "envs" / provenance["environment_key"]
+        environment = lab.folder / "bench" / "cache" / "envs" / provenance["environment_key"]
         self.paths = [str(environment)]
 
     def job(self, subject: Subject, seconds: float) -> dict[str, float]:
         """Run block C: return LoadGen's percentiles of one job, in ms."""
-        words = [subject.benchmark, "--fleet", "name=board", *JOB]
+        words = [subject.benchmark, "--fleet", "name=bench", *JOB]
         for variation in subject.variations:
             words += ["--variation", variation]
         said = json.loads(
@@ -167,7 +167,7 @@ def measure(options: argparse.Namespace) -> tuple[list[Subject], float]:
                 subject.rounds.append(blocks)
                 if options.verbose:
                     print(_round_line(subject, number, blocks), file=sys.stderr, flush=True)
-        agent_mib = readings.memory_kib(lab.children["board"].pid)["rss"] / 1024
+        agent_mib = readings.memory_kib(lab.children["bench"].pid)["rss"] / 1024
         return found, agent_mib
 
 

@@ -212,7 +212,7 @@ def report(found: Footprint) -> str:
     quantities = [
         ["start to registered, new home, s", spread(found.first_start_s, 3)],
         ["start to registered, known home, s", spread(found.next_start_s, 3)],
-        ["CPU seconds of that, measuring the board included", spread(found.start_cpu_s, 2)],
+        ["CPU seconds of that, measuring the device included", spread(found.start_cpu_s, 2)],
         ["idle: bytes to disk / files changed", f"{disk} / {len(changed)}"],
         ["idle: bytes in write calls (wake-ups)", f"{calls}"],
         [

@@ -37,7 +37,7 @@ from fleetmark_controller.mlperf.stored_run import StoredRun
 
 FULL_S = 600.0
 BENCHMARK = "fashion-mnist-50000"
-BOARD = "bench-01"
+DEVICE = "bench-01"
 SAID = (
     *("status=available", "system_type=edge", "system_name=A machine of a rehearsal"),
     *("host_processors_per_node=1", "host_memory_configuration=unknown: a rehearsal"),
@@ -56,9 +56,9 @@ def main() -> int:
     print(f"{time.strftime('%H:%M:%S')} round {options.round}, {options.division}; in {room}")
     with Lab(room) as lab:
         lab.start_controller(f'mirror = "{options.mirror}"\n' if options.mirror else "")
-        lab.start_agent(BOARD)
+        lab.start_agent(DEVICE)
         _measure(lab, options)
-        lab.controller("fleet", "set-system-info", BOARD, *SAID)
+        lab.controller("fleet", "set-system-info", DEVICE, *SAID)
         tree = room / "submission"
         _export(lab, tree, options)
         own = _own_verdict(lab, tree, options.round)
@@ -99,7 +99,7 @@ def _options() -> argparse.Namespace:
 
 def _measure(lab: Lab, options: argparse.Namespace) -> None:
     """Schedule the campaign, and wait until all jobs have ended."""
-    words = ["schedule", BENCHMARK, "--fleet", f"name={BOARD}", "--round", options.round]
+    words = ["schedule", BENCHMARK, "--fleet", f"name={DEVICE}", "--round", options.round]
     words += ["--variation", options.variations, "--scenario", options.scenarios, "--wait"]
     words += ["--mode", f"performance,accuracy{',compliance' if options.tests else ''}"]
     if options.seconds >= FULL_S:

@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from resolve_catalog import load, make_boards, write_catalog
+from resolve_catalog import load, make_devices, write_catalog
 
 from fleetmark_catalog.resolve import Configuration, expand, resolve
 from fleetmark_core.digest import sha256_hex
@@ -37,7 +37,7 @@ def main() -> int:
         began = time.perf_counter()
         catalog = load(Path(scratch))
         load_s = time.perf_counter() - began
-        boards = make_boards(options.devices)
+        devices = make_devices(options.devices)
         benchmarks = [
             part.name for part in catalog.all("benchmark") if part.name != "fashion-mnist"
         ]
@@ -52,10 +52,10 @@ def main() -> int:
         def measure(each: int) -> tuple[float, float, int]:
             fitting = 0
             began, began_cpu = time.perf_counter(), time.process_time()
-            for number, board in enumerate(boards):
+            for number, device in enumerate(devices):
                 for step in range(each):
                     name = benchmarks[(number * each + step) % len(benchmarks)]
-                    answer = resolve(catalog, configurations[name], board, HARNESS)
+                    answer = resolve(catalog, configurations[name], device, HARNESS)
                     fitting += answer.lock is not None
                     digests.append(
                         answer.lock.canonical()
@@ -68,7 +68,7 @@ def main() -> int:
         ten_s, ten_cpu_s, ten_fit = measure(10)
     figures = {
         "components": len(catalog.all()),
-        "devices": len(boards),
+        "devices": len(devices),
         "load_s": round(load_s, 3),
         "expand_all_s": round(expand_s, 3),
         "resolve_one_each_s": round(one_s, 3),

@@ -121,7 +121,7 @@ def _write(folder: Path, kind: str, name: str, text: str, version: str) -> Path:
     return place
 
 
-def make_boards(count: int) -> list[Capabilities]:
+def make_devices(count: int) -> list[Capabilities]:
     """Return different devices: architecture, interpreters, C library, memory and software vary."""
     return [_board(number) for number in range(count)]
 
@@ -133,7 +133,7 @@ def _board(number: int) -> Capabilities:
     return Capabilities(
         os=Os("linux", "debian", "12", f"6.{number}.0", "glibc", f"2.{glibc}"),
         arch=arch,
-        board=Board(model=f"Board {number}"),
+        board=Board(model=f"Model {number}"),
         cpu=Cpu(logical_cores=4, usable_cores=4),
         memory=Memory((4 + number % 8) << 30, 0),
         storage=Storage(32 << 30, 8 << 30),

@@ -45,7 +45,7 @@ def fleet(count: int, dice: random.Random, busy: bool) -> dict[str, DeviceState]
         kind = dice.choice(["drained", "offline", "reserved", "quarantined"]) if broken else ""
         found[f"d{number}"] = DeviceState(
             device_id=f"d{number}",
-            name=f"board-{number}",
+            name=f"bench-{number}",
             seen=PresenceSnapshot("offline", False) if kind == "offline" else PresenceSnapshot(),
             busy_with="job" if busy else "",
             drained=kind == "drained",
@@ -112,9 +112,9 @@ MIXES: dict[str, Callable[[int, int, random.Random], tuple[list[WaitingJob], dic
 def planned(mix: str, jobs: int, devices: int, busy: bool) -> tuple[float, int]:
     """Plan once; return the CPU seconds and the number of assigned jobs."""
     dice = random.Random(7)
-    boards = fleet(devices, dice, busy)
+    presences = fleet(devices, dice, busy)
     waiting, begun = MIXES[mix](jobs, devices, dice)
-    view = SchedulerState(waiting, boards, NOW, begun, BLOBS)
+    view = SchedulerState(waiting, presences, NOW, begun, BLOBS)
     began = time.process_time()
     plan = Planner().plan(view)
     spent = time.process_time() - began
@@ -159,7 +159,7 @@ def from_store(mix: str, count: int, devices: int, folder: Path) -> dict[str, fl
     _, effects = timed(
         "assign", lambda c, fx, now: dispatch.dispatch_jobs(c, fx, now, seen, planner)
     )
-    assert len(effects.offers) == min(devices, count), "every board gets a job"
+    assert len(effects.offers) == min(devices, count), "every device gets a job"
     waits, _ = timed("reasons", lambda c, fx, now: dispatch.waits(c, now, seen, planner))
     assert len(waits) == count - len(effects.offers), "each other says why it waits"
     return spent

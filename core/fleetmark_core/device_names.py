@@ -1,7 +1,7 @@
 """The rule for names of devices and saved fleets, shared by agents, enrollment and operators.
 
 Names are ASCII, so that letters of other alphabets cannot imitate a name. Names that still look
-alike (`board-1` and `board-l`) must not both exist in a fleet: see `skeleton`.
+alike (`bench-1` and `bench-l`) must not both exist in a fleet: see `skeleton`.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def system_python() -> str:
 
 
 def make_kit(folder: Path, python: str) -> Path:
-    """The kit of `make board-kit`, unpacked, for this machine and `python` alone."""
+    """The kit of `make agent-kit`, unpacked, for this machine and `python` alone."""
     version = subprocess.run(
         [python, "-I", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
         check=True,
@@ -39,7 +39,7 @@ def make_kit(folder: Path, python: str) -> Path:
     ).stdout.strip()
     packed = folder / "kit.tar.gz"
     done = subprocess.run(
-        ["sh", str(DEPLOY / "make-board-kit.sh"), str(packed), platform.machine()],
+        ["sh", str(DEPLOY / "make-agent-kit.sh"), str(packed), platform.machine()],
         env={**os.environ, "PYTHON": sys.executable, "PYTHONS": version},
         capture_output=True,
         text=True,
@@ -48,7 +48,7 @@ def make_kit(folder: Path, python: str) -> Path:
     assert done.returncode == 0, done.stderr
     with tarfile.open(packed) as archive:
         archive.extractall(folder, filter="data")
-    return folder / "fleetmark-board-kit"
+    return folder / "fleetmark-agent-kit"
 
 
 def wheel_of(kit: Path) -> Path:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from fleetmark_core.capabilities import Accelerator, Capabilities
 
 _ARCHES = {"aarch64": "arm64", "armv7l": "armv7", "armv6l": "armv6", "i686": "x86"}
-_BOARDS = (
+_BOARD_MODELS = (
     # One digit also covers the 400 and the 500, which are computers in a keyboard, and the 3B+.
     (r"raspberry pi (?:compute module )?(\d)", "rpi{0}"),
     (r"raspberry pi compute module (\d)", "cm{0}"),
@@ -31,7 +31,7 @@ _BOARDS = (
     (r"visionfive", "visionfive"),
     (r"coral", "coral"),
 )
-"""Tags of board families, by a pattern of the model's name in lower case."""
+"""Tags of families of board models, by a pattern of the model's name in lower case."""
 
 _SOCS = (
     (r"(?:rockchip|rk),(rk|px|rv)(\d{4})(\w*)", ("{0}{1}{2}", "{0}{1}")),
@@ -53,7 +53,7 @@ _SOCS = (
 """Tags of systems on chip, by the device tree's `compatible`; `rk3588s` is also an `rk3588`."""
 
 _FAMILY_OF_SOC = {"bcm2711": "rpi4", "bcm2712": "rpi5"}
-"""Board families by SoC: every model of the family has this SoC, and no other family has it.
+"""Families of board models by SoC: a family has one SoC, and no other family has it.
 
 The Zero 2 W and the 3 share a SoC (BCM2837), so it does not identify the model.
 """
@@ -71,7 +71,7 @@ def _all(facts: Capabilities) -> Iterator[str]:
     if distribution and facts.os.family == "linux":
         yield re.sub(r"[^a-z0-9]", "", distribution[0].lower())
     model = (facts.board.model or "").lower()
-    for pattern, tag in _BOARDS:
+    for pattern, tag in _BOARD_MODELS:
         found = re.search(pattern, model, re.ASCII)
         if found:
             yield tag.format(*found.groups())

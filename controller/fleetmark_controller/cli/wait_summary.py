@@ -50,7 +50,7 @@ def summarize(reasons: Iterable[str]) -> dict[str, int]:
 
 
 def in_words(groups: dict[str, int]) -> str:
-    """Return the groups as text: `4 jobs wait: board-2 is offline; 1 job waits: …`."""
+    """Return the groups as text: `4 jobs wait: bench-02 is offline; 1 job waits: …`."""
     return "; ".join(
         f"{count} {'job waits' if count == 1 else 'jobs wait'}: {group}"
         for group, count in groups.items()

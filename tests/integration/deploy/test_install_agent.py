@@ -267,7 +267,7 @@ def test_from_checkout_says_how_to_use_it(arguments: list[str], code: int, said:
     assert (done.returncode, said in done.stdout + done.stderr) == (code, True), done.stderr
 
 
-@pytest.mark.parametrize("name", ["make-environment.sh", "build-wheel.sh", "make-board-kit.sh"])
+@pytest.mark.parametrize("name", ["make-environment.sh", "build-wheel.sh", "make-agent-kit.sh"])
 def test_the_other_scripts_say_their_usage(name: str) -> None:
     done = subprocess.run(
         ["sh", str(DEPLOY / name)], capture_output=True, text=True, check=False, timeout=60

@@ -1,12 +1,12 @@
 #!/bin/sh
 # Packs everything that installs an agent on a device without internet into one file:
-#     make-board-kit.sh KIT.tar.gz [ARCH…]
+#     make-agent-kit.sh KIT.tar.gz [ARCH…]
 # ARCH is x86_64 or aarch64, both by default. Unpack it on the device, and run install-agent.sh.
 # The wheels are fetched for Python 3.10 to 3.13, or those in PYTHONS, and checked against the lock.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 [ $# -ge 1 ] || {
-    echo "usage: make-board-kit.sh KIT.tar.gz [x86_64] [aarch64]" >&2
+    echo "usage: make-agent-kit.sh KIT.tar.gz [x86_64] [aarch64]" >&2
     exit 2
 }
 mkdir -p "$(dirname "$1")"
@@ -19,7 +19,7 @@ versions=${PYTHONS:-3.10 3.11 3.12 3.13}
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 1' HUP INT TERM
-kit=$scratch/fleetmark-board-kit
+kit=$scratch/fleetmark-agent-kit
 mkdir -p "$kit/wheels" "$kit/locks" "$kit/systemd"
 cp "$here/install-agent.sh" "$here/make-environment.sh" "$here/write_config.py" "$kit/"
 cp "$here/locks/agent.txt" "$kit/locks/"
@@ -35,5 +35,5 @@ for arch; do
             --dest "$kit/wheels" -r "$scratch/lock.txt"
     done
 done
-tar -C "$scratch" -czf "$out" fleetmark-board-kit
+tar -C "$scratch" -czf "$out" fleetmark-agent-kit
 echo "$out"
