@@ -8,13 +8,14 @@ from typing import Any, NoReturn
 
 import click
 
+from fleetmark_agent import AGENT_VERSION
 from fleetmark_cli.output import echo
 
 _HOME_HELP = "Home folder of the agent. Default: FLEETMARK_AGENT_HOME, or the user's data folder."
 
 
 @click.group(name="agent", context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="fleetmark", message="%(version)s")
+@click.version_option(AGENT_VERSION, message="%(version)s")
 def command() -> None:
     """Run the jobs that a Fleetmark controller sends to this device."""
 
