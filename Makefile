@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 VERSION_FILE := core/fleetmark_core/version.py
 
 .PHONY: help demo test test-fast test-all test-arm64 simulate faults bench-resolve bench-schedule bench-fleet bench-agent \
-	bench-fidelity bench-sandbox mlperf-check mlperf-results mlperf-verify mlperf-campaign fuzz lint stubs docs setup locks board-kit clean
+	bench-fidelity bench-sandbox mlperf-check mlperf-results mlperf-verify mlperf-campaign fuzz lint stubs docs setup locks release board-kit clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -85,7 +85,7 @@ mlperf-campaign: $(VENV)/.dev ## Measure, export and check a round: MLPERF_CHECK
 lint: $(VENV)/.dev ## Check style, types, imports, stubs, shell scripts, containers and documents
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/mypy deploy/write_config.py deploy/lock_for.py docs/site/*.py
+	@$(BIN)/mypy deploy/write_config.py deploy/lock_for.py deploy/release_checks.py docs/site/*.py
 	@$(BIN)/shellcheck deploy/*.sh deploy/*/*.sh .ci/run
 	@$(BIN)/hadolint deploy/container/Containerfile.*
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml
@@ -110,6 +110,10 @@ setup: $(VENV)/.dev ## Install everything for development into .venv
 
 locks: $(VENV)/.dev ## Resolve the locked dependencies anew
 	@sh deploy/locks/update.sh $(BIN)/uv
+
+CHECK_ONLY ?=
+release: $(VENV)/.dev ## Build and check the distributions in dist/, and tag the version: [CHECK_ONLY=1]
+	@sh deploy/release.sh $(if $(CHECK_ONLY),--dry-run) $(BIN)/python
 
 board-kit: $(VENV)/.dev ## Pack what boards without internet are installed from
 	@PYTHON=$(BIN)/python sh deploy/make-board-kit.sh dist/fleetmark-board-kit.tar.gz
