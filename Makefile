@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-SOURCES := agent controller core protos catalog cli tests
+VERSION_FILE := core/fleetmark_core/version.py
 
 .PHONY: help demo test test-fast test-all test-arm64 simulate faults bench-resolve bench-schedule bench-fleet bench-agent \
-	bench-fidelity bench-sandbox mlperf-check mlperf-results mlperf-verify mlperf-campaign fuzz lint stubs docs setup locks agent-kit clean
+	bench-fidelity bench-sandbox mlperf-check mlperf-results mlperf-verify mlperf-campaign fuzz lint stubs docs setup locks release agent-kit clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -82,27 +82,38 @@ mlperf-campaign: $(VENV)/.dev ## Measure, export and check a round: MLPERF_CHECK
 		--division $(DIVISION) --seconds $(MLPERF_SECONDS) --mirror "$(FLEETMARK_TEST_MIRROR)" \
 		--python $(CHECKER_PYTHON)
 
-lint: $(VENV)/.dev ## Check style, types, imports, stubs, shell scripts and containers
+lint: $(VENV)/.dev ## Check style, types, imports, stubs, shell scripts, containers and documents
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/mypy deploy/write_config.py deploy/lock_for.py docs/write_configuration.py
+	@$(BIN)/mypy deploy/write_config.py deploy/lock_for.py deploy/release_checks.py docs/site/*.py
 	@$(BIN)/shellcheck deploy/*.sh deploy/*/*.sh .ci/run
 	@$(BIN)/hadolint deploy/container/Containerfile.*
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml
 	@$(BIN)/lint-imports --config pyproject.toml
 	@$(BIN)/python -m fleetmark_protos.generate --check
+	@$(SITE)
 
 stubs: $(VENV)/.dev ## Regenerate the committed gRPC stubs
 	@$(BIN)/python -m fleetmark_protos.generate
 
-docs: $(VENV)/.dev ## Write the documents that are made from code: docs/views.md, docs/configuration.md
-	@$(BIN)/python -m fleetmark_controller.export.document > docs/views.md
-	@$(BIN)/python docs/write_configuration.py > docs/configuration.md
+# The variable silences the theme's advice about a later MkDocs, which the lockfiles exclude.
+SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file docs/site/mkdocs.yml
+docs: $(VENV)/.dev ## Write the pages that are made from code, and build the site: dist/site
+	@$(BIN)/python -m fleetmark_controller.export.document > docs/reference/views.md
+	@$(BIN)/python docs/site/write_configuration.py > docs/reference/configuration.md
+	@$(BIN)/python docs/site/write_commands.py agent > docs/reference/agent-commands.md
+	@$(BIN)/python docs/site/write_commands.py controller > docs/reference/controller-commands.md
+	@$(BIN)/python docs/site/write_protocol.py > docs/reference/protocol.md
+	@$(SITE)
 
 setup: $(VENV)/.dev ## Install everything for development into .venv
 
 locks: $(VENV)/.dev ## Resolve the locked dependencies anew
 	@sh deploy/locks/update.sh $(BIN)/uv
+
+CHECK_ONLY ?=
+release: $(VENV)/.dev ## Build and check the distributions in dist/, and tag the version: [CHECK_ONLY=1]
+	@sh deploy/release.sh $(if $(CHECK_ONLY),--dry-run) $(BIN)/python
 
 agent-kit: $(VENV)/.dev ## Pack what devices without internet are installed from
 	@PYTHON=$(BIN)/python sh deploy/make-agent-kit.sh dist/fleetmark-agent-kit.tar.gz
@@ -116,12 +127,12 @@ $(VENV)/.base:
 	@touch $@
 
 # The development set holds everything that the controller's holds, in the same versions.
-$(VENV)/.controller: $(VENV)/.base deploy/locks/controller.txt pyproject.toml
+$(VENV)/.controller: $(VENV)/.base deploy/locks/controller.txt pyproject.toml $(VERSION_FILE)
 	@test -f $(VENV)/.dev || $(PIP) install --require-hashes -r deploy/locks/controller.txt
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.base deploy/locks/dev.txt pyproject.toml
+$(VENV)/.dev: $(VENV)/.base deploy/locks/dev.txt pyproject.toml $(VERSION_FILE)
 	@echo "Installing the development tools (once)"
 	@$(PIP) install --require-hashes -r deploy/locks/dev.txt
 	@$(PIP) install --no-deps --no-build-isolation --editable .

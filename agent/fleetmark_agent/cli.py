@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import click
 
+from fleetmark_agent import AGENT_VERSION
 from fleetmark_cli.output import echo
 from fleetmark_cli.renamed import renamed
 
@@ -15,7 +16,7 @@ _HOME_HELP = "Home folder of the agent. Default: FLEETMARK_AGENT_HOME, or the us
 
 
 @click.group(name="agent", context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="fleetmark", message="fleetmark agent %(version)s")
+@click.version_option(AGENT_VERSION, message="fleetmark agent %(version)s")
 def command() -> None:
     """Run the jobs that a Fleetmark controller sends to this device."""
 

@@ -12,6 +12,7 @@ from typing import NoReturn
 from fleetmark_cli.app import PREFIX
 from fleetmark_cli.exit_codes import EXIT_USAGE
 from fleetmark_cli.output import echo
+from fleetmark_core.version import VERSION
 
 _PROGRAMS = {
     "agent": "Run the jobs that a Fleetmark controller sends to this device.",
@@ -40,7 +41,7 @@ def main() -> NoReturn:
         echo(_HELP.format(commands="\n".join(lines)))
         sys.exit(0)
     if arguments[0] == "--version":
-        echo(f"fleetmark {distribution('fleetmark').version}")
+        echo(f"fleetmark {VERSION}")
         sys.exit(0)
     if arguments[0] not in _PROGRAMS:
         from fleetmark_core.suggest import hint

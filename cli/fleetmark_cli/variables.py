@@ -1,4 +1,4 @@
-"""Every environment variable that Fleetmark reads or sets; docs/configuration.md lists them."""
+"""Environment variables that Fleetmark reads or sets, for docs/reference/configuration.md."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
 """The controller: registry, scheduler, results store and exports of a fleet."""
 
-__version__ = "0.1.0"
+from fleetmark_core.version import VERSION
+
+__version__ = VERSION

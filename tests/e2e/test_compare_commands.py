@@ -1,4 +1,4 @@
-"""docs/comparing.md as written, and what a comparison says that cannot be made."""
+"""docs/how-to/comparing.md as written, and what a comparison says that cannot be made."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.processes import Fleet, fleet_in
 from tests.support.sample_output import sample_outputs, unlike
 
 pytestmark = pytest.mark.e2e
-SCHEDULE, *COMPARE, RUNS, REPLAY = commands("docs/comparing.md")
+SCHEDULE, *COMPARE, RUNS, REPLAY = commands("docs/how-to/comparing.md")
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,9 @@ def test_the_document(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, tmp_path: P
     table, bound, as_json = (fleet.run(*command[1:]) for command in COMPARE)
     assert table.returncode == 0, table.stderr
     assert "6 pairs" in table.stdout
-    header = sample_outputs((ROOT / "docs" / "comparing.md").read_text())[0].splitlines()[0]
+    header = sample_outputs((ROOT / "docs" / "how-to" / "comparing.md").read_text())[
+        0
+    ].splitlines()[0]
     assert unlike(header, table.stdout) == []
     assert (tmp_path / "compare.md").read_text().startswith("## last:threads=2 against last:th")
     assert bound.returncode == 0, bound.stderr

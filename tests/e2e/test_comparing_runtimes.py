@@ -1,4 +1,4 @@
-"""docs/comparing-runtimes.md as written: an axis of runtimes, also for a model of one's own."""
+"""docs/how-to/comparing-runtimes.md as written: an axis of runtimes, also for a user's model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.processes import BIN, Fleet, fleet_in
 
 pytestmark = pytest.mark.e2e
 MODELS = BUILTIN / "model" / "fashion-mnist-dscnn"
-DOCUMENT = (ROOT / "docs" / "comparing-runtimes.md").read_text()
+DOCUMENT = (ROOT / "docs" / "how-to" / "comparing-runtimes.md").read_text()
 RUNTIMES = {"onnxruntime", "ai-edge-litert"}
 
 

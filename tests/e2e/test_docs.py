@@ -41,13 +41,13 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 
 def test_the_commands_about_releases_work_in_their_order(fleet: Fleet) -> None:
-    for words in commands("docs/releases.md"):
+    for words in commands("docs/explanation/releases.md"):
         done = fleet.run(*words[1:])
         assert done.returncode == 0, (words, done.stderr)
 
 
 def test_the_commands_about_the_sandbox_work(fleet: Fleet) -> None:
-    doctor, as_json, schedule = commands("docs/sandbox.md")
+    doctor, as_json, schedule = commands("docs/explanation/sandbox.md")
     said = {}
     for words in (doctor, as_json):
         done = subprocess.run(

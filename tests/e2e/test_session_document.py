@@ -1,4 +1,4 @@
-"""docs/a-session.md, run to the letter by a shell, and what must have come of it."""
+"""docs/tutorial/a-session.md, run to the letter by a shell, and what must have come of it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.processes import BIN, environment, free_port, overlaps
 from tests.support.sample_output import sample_outputs, unlike
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("session")]
-DOCUMENT = ROOT / "docs" / "a-session.md"
+DOCUMENT = ROOT / "docs" / "tutorial" / "a-session.md"
 
 
 def script() -> str:

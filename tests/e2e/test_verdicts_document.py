@@ -1,4 +1,4 @@
-"""docs/verdicts.md as written, by the default benchmark; its tables agree with the program."""
+"""docs/reference/verdicts.md as written, by the default benchmark; its tables match the code."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from fleetmark_core.repeat_bounds import RepeatBounds
 from tests.e2e.test_docs import ROOT, commands
 from tests.support.processes import Fleet, fleet_in
 
-TEXT = (ROOT / "docs" / "verdicts.md").read_text()
-SCHEDULE, LIST, SHOW, IMPORT = commands("docs/verdicts.md")
+TEXT = (ROOT / "docs" / "reference" / "verdicts.md").read_text()
+SCHEDULE, LIST, SHOW, IMPORT = commands("docs/reference/verdicts.md")
 
 
 def test_the_limits_are_those_of_the_program() -> None:

@@ -12,8 +12,8 @@ GIB = 1024**3
 class AgentSettings:
     """Settings of a running agent. Sizes are in bytes, times in seconds.
 
-    `loader.KEYS` says which of them are keys of config.toml. docs/configuration.md is made of the
-    texts below.
+    `loader.KEYS` says which of them are keys of config.toml. docs/reference/configuration.md is
+    made of the texts below.
     """
 
     home: Path

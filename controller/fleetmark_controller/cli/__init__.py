@@ -10,6 +10,7 @@ from typing import NoReturn
 import click
 
 from fleetmark_cli import app, exit_codes
+from fleetmark_controller import __version__
 
 _COMMANDS = {
     "serve": ("serve", "Run the controller."),
@@ -67,7 +68,7 @@ class _LazyGroup(click.Group):
     cls=_LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-@click.version_option(package_name="fleetmark", message="fleetmark controller %(version)s")
+@click.version_option(__version__, message="fleetmark controller %(version)s")
 def controller() -> None:
     """Run ML benchmarks on a fleet of devices and store the results."""
 

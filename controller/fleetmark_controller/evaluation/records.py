@@ -1,7 +1,7 @@
 """Check the records of an attempt, which come from a device and its program.
 
 No type or range is trusted. Anything other than the format described by core.records and
-docs/job-contract.md raises `FleetmarkError`, and the attempt fails with that reason.
+docs/reference/job-contract.md raises `FleetmarkError`, and the attempt fails with that reason.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ def check_result(final: Final) -> Mapping[str, Any]:
         place = ".".join(str(part) for part in error.absolute_path)
         where = f"result.json, key {place}" if place else "result.json"
         raise _record_error(
-            f"{where}: {excerpt(error.instance)} does not match docs/job-contract.md"
+            f"{where}: {excerpt(error.instance)} does not match docs/reference/job-contract.md"
         )
     return dict(value)
 

@@ -1,4 +1,4 @@
-"""Generator of docs/views.md: `python -m fleetmark_controller.export.document > docs/views.md`."""
+"""Generator of docs/reference/views.md, which `make docs` calls."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from fleetmark_protos.channel import DEFAULT_PORT, HANDSHAKE_TIMEOUT_S
 class ControllerSettings:
     """What `controller serve` runs with; each is a key of config.toml.
 
-    docs/configuration.md is made of the texts below.
+    docs/reference/configuration.md is made of the texts below.
     """
 
     listen: str = f"[::]:{DEFAULT_PORT}"

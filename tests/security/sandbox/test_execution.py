@@ -170,7 +170,7 @@ def test_nothing_is_written_outside(board: Board) -> None:
     report = board.report("write_outside")
     allowed = {"write /tmp"} if board.level == BUBBLEWRAP else set()
     if board.level == LANDLOCK:
-        # Which it does not forbid, and docs/sandbox.md says so: of content it changes nothing.
+        # Landlock allows it, as docs/explanation/sandbox.md says; it changes no content.
         allowed.add("chmod")
     # Under /tmp a folder above the job's own is shown in its private /tmp: gone with it.
     private = {f"write {board.home}/x"} if board.level == BUBBLEWRAP else set()

@@ -6,6 +6,10 @@ import importlib.util
 import re
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
+
+import click
+import pytest
 
 from fleetmark_agent.config.loader import KEYS
 from fleetmark_agent.config.settings import AgentSettings
@@ -21,22 +25,107 @@ from tests.support import ROOT
 
 
 def test_the_document_of_the_views_is_up_to_date() -> None:
-    assert (ROOT / "docs" / "views.md").read_text() == document.text()
+    assert (ROOT / "docs" / "reference" / "views.md").read_text() == document.text()
 
 
 def test_the_page_of_the_configuration_is_up_to_date() -> None:
     """`make docs` writes it anew."""
-    assert (ROOT / "docs" / "configuration.md").read_text() == configuration_page()
+    assert (ROOT / "docs" / "reference" / "configuration.md").read_text() == configuration_page()
 
 
 def configuration_page() -> str:
-    specification = importlib.util.spec_from_file_location(
-        "write_configuration", ROOT / "docs" / "write_configuration.py"
-    )
+    return str(site_module("write_configuration").text())
+
+
+@pytest.mark.parametrize("program", ["agent", "controller"])
+def test_the_pages_of_the_commands_are_up_to_date(program: str) -> None:
+    """`make docs` writes them."""
+    page = (ROOT / "docs" / "reference" / f"{program}-commands.md").read_text()
+    assert page == site_module("write_commands").text(program)
+
+
+def test_a_page_of_commands_has_every_visible_command_and_option(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @click.group()
+    def tool() -> None:
+        """Do *things* with <files>."""
+
+    @tool.command()
+    @click.argument("file")
+    @click.option("--level", metavar="A|B", default="A", show_default=True, help="The `a|b` level.")
+    def shown(file: str, level: str) -> None:
+        """Show FILE."""
+
+    @tool.command(hidden=True)
+    def internal() -> None:
+        """Do what no user needs."""
+
+    @tool.group()
+    def part() -> None:
+        """Manage parts."""
+
+    @part.command()
+    def list() -> None:
+        """List parts."""
+
+    module = site_module("write_commands")
+    monkeypatch.setitem(module.PROGRAMS, "tool", tool)
+    page = module.text("tool")
+    headings = re.findall(r"^(#+ .*)$", page, re.MULTILINE)
+    assert headings == ["# The command tool", "## tool part", "### tool part list", "## tool shown"]
+    assert "tool shown [OPTIONS] FILE" in page
+    assert "| `--level A\\|B` | The `a\\|b` level. [default: A] |" in page
+    assert "Do \\*things\\* with \\<files>." in page
+
+
+def test_the_page_of_the_protocol_has_every_call_and_message() -> None:
+    page = (ROOT / "docs" / "reference" / "protocol.md").read_text()
+    sources = [path.read_text() for path in (ROOT / "protos").rglob("*.proto")]
+    calls = {name for text in sources for name in re.findall(r"^  rpc (\w+)", text, re.MULTILINE)}
+    types = {
+        name
+        for text in sources
+        for name in re.findall(r"^(?:message|enum) (\w+)", text, re.MULTILINE)
+    }
+    assert calls <= set(re.findall(r"^\| `(\w+)` \| \w+", page, re.MULTILINE))
+    assert types <= set(re.findall(r"^### (\w+)$", page, re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    ("page", "link", "shown"),
+    [
+        ("reference/views.md", "glossary.md", "glossary.md"),
+        ("reference/identity.md", "../../SECURITY.md", "../explanation/security.md"),
+        ("explanation/security.md", "docs/explanation/sandbox.md", "sandbox.md"),
+        (
+            "how-to/install.md",
+            "../docs/reference/identity.md#ports",
+            "../reference/identity.md#ports",
+        ),
+        ("index.md", "../README.md", "https://host/us/blob/main/README.md"),
+        ("index.md", "https://host/us/blob/main/docs/reference/views.md", "reference/views.md"),
+        ("index.md", "https://host/us/blob/main/LICENSE", "https://host/us/blob/main/LICENSE"),
+        ("index.md", "https://elsewhere/a.md", "https://elsewhere/a.md"),
+        ("index.md", "#here", "#here"),
+    ],
+)
+def test_a_link_has_the_same_meaning_on_the_site(page: str, link: str, shown: str) -> None:
+    uris = {
+        *("index.md", "reference/views.md", "reference/glossary.md", "reference/identity.md"),
+        *("explanation/security.md", "explanation/sandbox.md", "how-to/install.md"),
+    }
+    assert site_module("repository_links").site_link(link, page, uris, "https://host/us") == shown
+
+
+def site_module(name: str) -> Any:
+    """Import a module of docs/site, which is no package."""
+    path = ROOT / "docs" / "site" / f"{name}.py"
+    specification = importlib.util.spec_from_file_location(name, path)
     assert specification is not None and specification.loader is not None
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
-    return str(module.text())
+    return module
 
 
 def test_every_key_of_both_configurations_is_on_the_page() -> None:
@@ -73,7 +162,7 @@ def test_every_public_view_is_documented() -> None:
 
 
 def test_the_exit_codes_of_the_job_contract_are_those_of_harness_and_agent() -> None:
-    page = (ROOT / "docs" / "job-contract.md").read_text()
+    page = (ROOT / "docs" / "reference" / "job-contract.md").read_text()
     documented = {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)}
     harness = (ROOT / "catalog" / "fleetmark_harness" / "exit_codes.py").read_text()
     in_harness = {int(code) for code in re.findall(r"^[A-Z_]+ = (\d+)$", harness, re.MULTILINE)}
@@ -82,7 +171,7 @@ def test_the_exit_codes_of_the_job_contract_are_those_of_harness_and_agent() -> 
 
 
 def test_the_job_contract_names_every_key_of_a_result() -> None:
-    page = (ROOT / "docs" / "job-contract.md").read_text()
+    page = (ROOT / "docs" / "reference" / "job-contract.md").read_text()
     rows = re.findall(r"^\| (`[a-z].*?) \| (.*?) \|$", page, re.MULTILINE)
     documented = {key for names, _ in rows for key in re.findall(r"`(\w+)`", names)}
     assert documented == set(RESULT_SCHEMA["properties"])

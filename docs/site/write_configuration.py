@@ -1,4 +1,4 @@
-"""Writes docs/configuration.md: `python docs/write_configuration.py > docs/configuration.md`."""
+"""Generator of docs/reference/configuration.md, which `make docs` calls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fleetmark_controller.home.settings import RANGES, ControllerSettings
 _HEAD = """# Configuration
 
 All keys of both `config.toml` files and all environment variables. This page is made by
-`docs/write_configuration.py` from the code.
+`docs/site/write_configuration.py` from the code.
 
 A flag counts more than an environment variable, that more than `config.toml`, and that more than
 the default. A key that does not exist is refused, with the nearest one that does. Sizes are in
