@@ -30,25 +30,35 @@ WHEEL = b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: cp311
 
 
 def a_library(
-    machine: int = 62, needed: tuple[str, ...] = (), versions: tuple[str, ...] = ()
+    machine: int = 62,
+    needed: tuple[str, ...] = (),
+    versions: tuple[str, ...] = (),
+    again: int = 0,
 ) -> bytes:
-    """A shared library with nothing but a dynamic section: names and versions that it needs."""
+    """A shared library with nothing but a dynamic section: names and versions that it needs.
+
+    Its versions are listed `again` times more, by entries that overlap.
+    """
     names = [*needed, "libc.so.6", *versions]
     strings = b"\0" + b"".join(name.encode() + b"\0" for name in names)
-    at = {name: strings.index(b"\0" + name.encode() + b"\0") + 1 for name in names}
+    at = {name: strings.index(b"\0" + name.encode() + b"\0") + 1 for name in set(names)}
     head, table = 64, 56 * 2
     string_place = head + table
     need_place = string_place + len(strings)
     need = b""
     if versions:
-        need = struct.pack("<HHIII", 1, len(versions), at["libc.so.6"], 16, 0)
+        for left in range(again, -1, -1):
+            follows = 16 if left else 0
+            need += struct.pack(
+                "<HHIII", 1, len(versions), at["libc.so.6"], 16 * (left + 1), follows
+            )
         for number, name in enumerate(versions):
             last = number == len(versions) - 1
             need += struct.pack("<IHHII", 0, 0, 0, at[name], 0 if last else 16)
     dynamic_place = need_place + len(need)
     entries = [(1, at[name]) for name in needed] + [(5, 0x1000 + string_place)]
     if versions:
-        entries += [(0x6FFFFFFE, 0x1000 + need_place), (0x6FFFFFFF, 1)]
+        entries += [(0x6FFFFFFE, 0x1000 + need_place), (0x6FFFFFFF, again + 1)]
     dynamic = b"".join(struct.pack("<qQ", *entry) for entry in [*entries, (0, 0)])
     size = dynamic_place + len(dynamic)
     segments = struct.pack("<IIQQQQQQ", 1, 5, 0, 0x1000, 0x1000, size, size, 0x1000)
@@ -94,6 +104,27 @@ def test_what_does_not_run_everywhere_is_named(
     library: bytes, arch: str, glibc: str, reason: str
 ) -> None:
     assert elf.incompatibility(elf.read_needs(library), arch, glibc) == reason
+
+
+def test_a_library_without_section_headers_is_read_as_a_loader_reads_it() -> None:
+    library = a_library(versions=("GLIBC_2.34",))
+    # No section headers: sh_off, the size of one, their number and the names' index.
+    assert library[40:48] == bytes(8) and library[60:64] == bytes(4)
+    assert elf.incompatibility(elf.read_needs(library), "x86_64", "2.28") != ""
+
+
+@pytest.mark.parametrize(
+    "library",
+    [
+        pytest.param(a_library(needed=("libc.so.6",) * 200_000), id="200,000 libraries"),
+        pytest.param(a_library(needed=("a" * 5000,)), id="a name of 5,000 bytes"),
+        pytest.param(a_library(versions=("GLIBC_2.2",) * 60_000, again=9), id="versions"),
+        pytest.param(a_library(versions=("GLIBC_2.2",) * 60_000)[:-40], id="cut"),
+    ],
+)
+def test_a_library_that_takes_long_to_read_is_damaged(library: bytes) -> None:
+    with pytest.raises(ValueError, match="damaged ELF"):
+        elf.read_needs(library)
 
 
 @pytest.mark.fuzz("ELF libraries")
