@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from installer.sources import WheelFile
 
 from fleetmark_catalog.load import Build, Sdist
 from fleetmark_controller.artifacts import foreign_deb
@@ -141,10 +142,10 @@ def test_a_damaged_library_is_an_error_and_nothing_else(data: st.DataObject) -> 
 # wheels
 
 
-def a_wheel(folder: Path, name: str = "my_thing-1.2", **files: bytes) -> Path:
+def a_wheel(folder: Path, name: str = "my_thing-1.2", wheel: bytes = WHEEL, **files: bytes) -> Path:
     path = folder / "linux.whl"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(f"{name}.dist-info/WHEEL", WHEEL)
+        archive.writestr(f"{name}.dist-info/WHEEL", wheel)
         archive.writestr(f"{name}.dist-info/METADATA", f"Name: {name}\n")
         archive.writestr(f"{name}.dist-info/RECORD", "nonsense")
         for file, data in files.items():
@@ -167,6 +168,29 @@ def test_a_wheel_is_packed_anew_with_the_tags_that_it_keeps(tmp_path: Path) -> N
         assert wheel.count("Tag:") == 1 and "Root-Is-Purelib: false" in wheel
         record = archive.read("my_thing-1.2.dist-info/RECORD").decode().splitlines()
         assert {line.split(",")[0] for line in record} == set(names)
+
+
+def test_a_packed_wheel_is_sound_whatever_its_files_are_called(tmp_path: Path) -> None:
+    """PyPA's installer, which devices use, reads the list of files."""
+    files = {'a,b".txt': b"1", "sp ace/ä.py": b"2"}
+    target = tmp_path / BUILD.filename
+    repack(a_wheel(tmp_path, **files), BUILD, target)
+    with WheelFile.open(target) as wheel:
+        wheel.validate_record()
+        found = {entry[0] for entry, _, _ in wheel.get_contents()}
+    assert set(files) < found
+
+
+def test_tags_of_a_build_are_replaced_in_any_case(tmp_path: Path) -> None:
+    target = tmp_path / BUILD.filename
+    source = a_wheel(tmp_path, wheel=WHEEL.replace(b"Tag", b"tag").replace(b"Root", b"root"))
+    repack(source, BUILD, target)
+    with zipfile.ZipFile(target) as archive:
+        lines = archive.read("my_thing-1.2.dist-info/WHEEL").decode().lower().splitlines()
+    assert [line for line in lines if line.startswith(("tag", "root"))] == [
+        "root-is-purelib: false",
+        f"tag: cp311-cp311-manylinux_2_28_{ARCH}",
+    ]
 
 
 @pytest.mark.parametrize(
