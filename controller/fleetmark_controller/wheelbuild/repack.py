@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import zipfile
 from pathlib import Path
 
@@ -11,6 +9,7 @@ from packaging.utils import canonicalize_name, canonicalize_version
 
 from fleetmark_catalog.load.model import Build
 from fleetmark_controller.artifacts.from_wheel import DAMAGED
+from fleetmark_controller.artifacts.wheel_record import record_file
 from fleetmark_controller.wheelbuild import elf
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.zip_reader import open_zip
@@ -40,13 +39,14 @@ def repack(source: Path, build: Build, target: Path) -> None:
     tag = build.filename.removesuffix(".whl").split("-", 2)[2]
     _check_libraries(build, content)
     lines = content[f"{folder}/WHEEL"][0].decode(errors="replace").splitlines()
-    kept = [line for line in lines if line and not line.startswith(("Tag:", "Root-Is-Purelib:"))]
+    replaced = ("tag:", "root-is-purelib:")
+    kept = [line for line in lines if line and not line.lower().startswith(replaced)]
     wheel = "\n".join([*kept, "Root-Is-Purelib: false", f"Tag: {tag}", ""])
     content[f"{folder}/WHEEL"] = (wheel.encode(), False)
     record = f"{folder}/RECORD"
     content.pop(record, None)
-    listing = [f"{name},{_digest(data)},{len(data)}" for name, (data, _) in sorted(content.items())]
-    content[record] = ("\n".join([*listing, f"{record},,", ""]).encode(), False)
+    files = {name: data for name, (data, _) in content.items()}
+    content[record] = (record_file(files, record), False)
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         # The metadata comes last, as PEP 427 recommends.
         for name in sorted(content, key=lambda name: (name.startswith(f"{folder}/"), name)):
@@ -86,11 +86,6 @@ def _check_libraries(build: Build, content: dict[str, tuple[bytes, bool]]) -> No
             reason = str(error)
         if reason:
             raise build_error(build, f"{name} {reason}")
-
-
-def _digest(data: bytes) -> str:
-    digest = hashlib.sha256(data).digest()
-    return "sha256=" + base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def build_error(build: Build, what: str) -> FleetmarkError:

@@ -7,6 +7,7 @@ import pytest
 
 from fleetmark_catalog.load import Location, load_catalog
 from fleetmark_catalog.resolve import Fetch, WheelSource
+from fleetmark_controller.artifacts import http_download
 from fleetmark_controller.artifacts.acquire import obtain
 from fleetmark_controller.artifacts.download import fetch_location
 from fleetmark_core.blob_store import BlobFolder
@@ -72,7 +73,8 @@ def test_a_transfer_is_bounded_and_must_stay_on_https(
         fetch_location(Location(url=f"{address}/a", size_bytes=len(DATA)), tmp_path, len(DATA))
 
 
-def test_what_was_tried_is_listed(blobs: BlobFolder) -> None:
+def test_what_was_tried_is_listed(blobs: BlobFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_download, "RETRY_DELAYS_S", (0.01, 0.01))
     places = (
         Location(url="https://localhost:1/x.gz", compression="gzip", size_bytes=10),
         Location(deb="fleetmark-no-such-package", path="usr/x", size_bytes=10),

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from installer.sources import WheelFile
 
 from fleetmark_catalog.load import Build, Sdist
 from fleetmark_controller.artifacts import foreign_deb
@@ -30,25 +31,35 @@ WHEEL = b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: cp311
 
 
 def a_library(
-    machine: int = 62, needed: tuple[str, ...] = (), versions: tuple[str, ...] = ()
+    machine: int = 62,
+    needed: tuple[str, ...] = (),
+    versions: tuple[str, ...] = (),
+    again: int = 0,
 ) -> bytes:
-    """A shared library with nothing but a dynamic section: names and versions that it needs."""
+    """A shared library with nothing but a dynamic section: names and versions that it needs.
+
+    Its versions are listed `again` times more, by entries that overlap.
+    """
     names = [*needed, "libc.so.6", *versions]
     strings = b"\0" + b"".join(name.encode() + b"\0" for name in names)
-    at = {name: strings.index(b"\0" + name.encode() + b"\0") + 1 for name in names}
+    at = {name: strings.index(b"\0" + name.encode() + b"\0") + 1 for name in set(names)}
     head, table = 64, 56 * 2
     string_place = head + table
     need_place = string_place + len(strings)
     need = b""
     if versions:
-        need = struct.pack("<HHIII", 1, len(versions), at["libc.so.6"], 16, 0)
+        for left in range(again, -1, -1):
+            follows = 16 if left else 0
+            need += struct.pack(
+                "<HHIII", 1, len(versions), at["libc.so.6"], 16 * (left + 1), follows
+            )
         for number, name in enumerate(versions):
             last = number == len(versions) - 1
             need += struct.pack("<IHHII", 0, 0, 0, at[name], 0 if last else 16)
     dynamic_place = need_place + len(need)
     entries = [(1, at[name]) for name in needed] + [(5, 0x1000 + string_place)]
     if versions:
-        entries += [(0x6FFFFFFE, 0x1000 + need_place), (0x6FFFFFFF, 1)]
+        entries += [(0x6FFFFFFE, 0x1000 + need_place), (0x6FFFFFFF, again + 1)]
     dynamic = b"".join(struct.pack("<qQ", *entry) for entry in [*entries, (0, 0)])
     size = dynamic_place + len(dynamic)
     segments = struct.pack("<IIQQQQQQ", 1, 5, 0, 0x1000, 0x1000, size, size, 0x1000)
@@ -96,6 +107,27 @@ def test_what_does_not_run_everywhere_is_named(
     assert elf.incompatibility(elf.read_needs(library), arch, glibc) == reason
 
 
+def test_a_library_without_section_headers_is_read_as_a_loader_reads_it() -> None:
+    library = a_library(versions=("GLIBC_2.34",))
+    # No section headers: sh_off, the size of one, their number and the names' index.
+    assert library[40:48] == bytes(8) and library[60:64] == bytes(4)
+    assert elf.incompatibility(elf.read_needs(library), "x86_64", "2.28") != ""
+
+
+@pytest.mark.parametrize(
+    "library",
+    [
+        pytest.param(a_library(needed=("libc.so.6",) * 200_000), id="200,000 libraries"),
+        pytest.param(a_library(needed=("a" * 5000,)), id="a name of 5,000 bytes"),
+        pytest.param(a_library(versions=("GLIBC_2.2",) * 60_000, again=9), id="versions"),
+        pytest.param(a_library(versions=("GLIBC_2.2",) * 60_000)[:-40], id="cut"),
+    ],
+)
+def test_a_library_that_takes_long_to_read_is_damaged(library: bytes) -> None:
+    with pytest.raises(ValueError, match="damaged ELF"):
+        elf.read_needs(library)
+
+
 @pytest.mark.fuzz("ELF libraries")
 @given(st.data())
 def test_a_damaged_library_is_an_error_and_nothing_else(data: st.DataObject) -> None:
@@ -110,10 +142,10 @@ def test_a_damaged_library_is_an_error_and_nothing_else(data: st.DataObject) -> 
 # wheels
 
 
-def a_wheel(folder: Path, name: str = "my_thing-1.2", **files: bytes) -> Path:
+def a_wheel(folder: Path, name: str = "my_thing-1.2", wheel: bytes = WHEEL, **files: bytes) -> Path:
     path = folder / "linux.whl"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(f"{name}.dist-info/WHEEL", WHEEL)
+        archive.writestr(f"{name}.dist-info/WHEEL", wheel)
         archive.writestr(f"{name}.dist-info/METADATA", f"Name: {name}\n")
         archive.writestr(f"{name}.dist-info/RECORD", "nonsense")
         for file, data in files.items():
@@ -136,6 +168,29 @@ def test_a_wheel_is_packed_anew_with_the_tags_that_it_keeps(tmp_path: Path) -> N
         assert wheel.count("Tag:") == 1 and "Root-Is-Purelib: false" in wheel
         record = archive.read("my_thing-1.2.dist-info/RECORD").decode().splitlines()
         assert {line.split(",")[0] for line in record} == set(names)
+
+
+def test_a_packed_wheel_is_sound_whatever_its_files_are_called(tmp_path: Path) -> None:
+    """PyPA's installer, which devices use, reads the list of files."""
+    files = {'a,b".txt': b"1", "sp ace/ä.py": b"2"}
+    target = tmp_path / BUILD.filename
+    repack(a_wheel(tmp_path, **files), BUILD, target)
+    with WheelFile.open(target) as wheel:
+        wheel.validate_record()
+        found = {entry[0] for entry, _, _ in wheel.get_contents()}
+    assert set(files) < found
+
+
+def test_tags_of_a_build_are_replaced_in_any_case(tmp_path: Path) -> None:
+    target = tmp_path / BUILD.filename
+    source = a_wheel(tmp_path, wheel=WHEEL.replace(b"Tag", b"tag").replace(b"Root", b"root"))
+    repack(source, BUILD, target)
+    with zipfile.ZipFile(target) as archive:
+        lines = archive.read("my_thing-1.2.dist-info/WHEEL").decode().lower().splitlines()
+    assert [line for line in lines if line.startswith(("tag", "root"))] == [
+        "root-is-purelib: false",
+        f"tag: cp311-cp311-manylinux_2_28_{ARCH}",
+    ]
 
 
 @pytest.mark.parametrize(
