@@ -22,7 +22,7 @@ _SHORT_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t
 def text_form(event: str, fields: Mapping[str, object]) -> str:
     """Return an event and its fields as one line of text."""
     words = [_escape(event, "")]
-    words += [f"{_NOT_IN_KEYS.sub('_', key)}={_text_value(v)}" for key, v in fields.items()]
+    words += [f"{_text_key(key)}={_text_value(value)}" for key, value in fields.items()]
     return " ".join(words)
 
 
@@ -45,6 +45,10 @@ def json_form(
             key += "_"
         line[key] = _plain(value)
     return json.dumps({**line, **tail}, ensure_ascii=ascii_only)
+
+
+def _text_key(key: str) -> str:
+    return _NOT_IN_KEYS.sub("_", key) or "_"
 
 
 def _text_value(value: object) -> str:

@@ -102,8 +102,12 @@ class ControllerConnection:
         """
         if self._throttle.is_due(reason, asyncio.get_running_loop().time()):
             self.outage = reason
-            event = "connection lost" if self._was_open else "connection failed"
-            log.warning(event, address=self._transport.address, error=reason)
+            address = self._transport.address
+            if self._drop_reason:
+                log.warning("connection closed", address=address, reason=reason)
+            else:
+                event = "connection lost" if self._was_open else "connection failed"
+                log.warning(event, address=address, error=reason)
 
     async def _one_stream(self) -> str:
         """Run one stream and return the reason why it ended."""
