@@ -260,7 +260,8 @@ def run_bundle(file: str, out: str, trust: str | None, home: str | None, verbose
     from fleetmark_cli.logging_setup import set_up_logging
 
     settings = load_settings(_home(home))
-    set_up_logging(verbose, settings.log_format)
+    device = {"device": settings.name} if settings.name else {}
+    set_up_logging(verbose, settings.log_format, device)
     run_from(settings, Path(file), Path(out), trust or "")
 
 

@@ -37,4 +37,4 @@ class BurstLogger:
     def _end(self) -> None:
         more, self._count = self._count - _EACH, 0
         if more > 0:
-            self._log.info(self._more_event, count=more, hint="`controller status` counts all")
+            self._log.info(self._more_event, count=more, hint="The view events lists all")

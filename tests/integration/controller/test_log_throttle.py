@@ -24,7 +24,7 @@ async def test_the_first_are_named_and_the_others_counted(
     assert said[0] == "device connected device=board0 device_id=id"
     assert said[19:] == [
         "device connected device=board19 device_id=id",
-        'more devices connected count=480 hint="`controller status` counts all"',
+        'more devices connected count=480 hint="The view events lists all"',
         "device connected device=board500 device_id=id",
     ]
     await asyncio.sleep(0.2)
