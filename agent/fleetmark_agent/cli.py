@@ -71,6 +71,11 @@ def _labels(_context: click.Context, _parameter: click.Parameter, values: tuple[
     is_flag=True,
     help="Exit after at least one job, when no more jobs are queued for the device.",
 )
+@click.option(
+    "--log-format",
+    metavar="FORMAT",
+    help="Form of log lines: text, json or auto. Default: auto, which is text on a terminal.",
+)
 @click.option("--verbose", is_flag=True, help="Log debug messages.")
 def start(
     controller: str | None,
@@ -83,6 +88,7 @@ def start(
     allow_network: bool,
     folders: tuple[str, ...],
     once: bool,
+    log_format: str | None,
     verbose: bool,
 ) -> None:
     """Run the agent in the foreground, until SIGTERM or Ctrl-C.
@@ -108,6 +114,7 @@ def start(
         sandbox=sandbox,
         allow_network=allow_network,
         allow_folders=folders,
+        log_format=log_format,
     )
     exec_daemon(settings, verbose)
 
@@ -258,7 +265,8 @@ def run_bundle(file: str, out: str, trust: str | None, home: str | None, verbose
     from fleetmark_cli.logging_setup import set_up_logging
 
     settings = load_settings(_home(home))
-    set_up_logging(verbose)
+    device = {"device": settings.name} if settings.name else {}
+    set_up_logging(verbose, settings.log_format, device)
     run_from(settings, Path(file), Path(out), trust or "")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import sys
 import time
@@ -56,6 +55,7 @@ from fleetmark_core.digest import canonical_json, is_sha256, sha256_hex
 from fleetmark_core.document_parser import parse_json
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.ids import uuid7
+from fleetmark_core.log import get_logger
 from fleetmark_core.order import Order, parse_order
 from fleetmark_core.records import Record
 from fleetmark_core.regular_file import read_regular
@@ -64,7 +64,7 @@ from fleetmark_core.serde import to_plain
 _DONE = BUNDLES_NAME
 _MAX_DONE_BYTES = 64 << 20
 _READ_BYTES = 1 << 20
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 _DAMAGED = (
     ErrorKind.BAD_DOCUMENT,
     ErrorKind.DIGEST_MISMATCH,
@@ -111,7 +111,7 @@ def run_from(settings: AgentSettings, file: Path, out: Path, pin: str) -> None:
     lock = _take(settings.home)
     try:
         for line in identity.protect_identity(settings.home):
-            log.warning("%s", line)
+            log.warning("access restricted", reason=line)
         if out.is_dir() or not out.absolute().parent.is_dir():
             raise FleetmarkError(ErrorKind.USAGE, "cannot be written there", str(out))
         with open_bundle(file, BUNDLE) as carried:

@@ -37,6 +37,11 @@ VARIABLES = (
         "Credentials file of an operator, if `--credentials` is not given.",
     ),
     Variable(
+        "FLEETMARK_LOG_FORMAT",
+        "agent, controller",
+        "Form of log lines (`text`, `json` or `auto`), if `--log-format` is not given.",
+    ),
+    Variable(
         "XDG_DATA_HOME",
         "agent, controller",
         "Folder of the user's data, the default place of homes; default: `~/.local/share`.",

@@ -16,7 +16,7 @@ from fleetmark_agent.config.loader import KEYS
 from fleetmark_agent.config.settings import AgentSettings
 from fleetmark_cli.variables import VARIABLES
 from fleetmark_controller.cli.serve import command as serve
-from fleetmark_controller.home.settings import RANGES, ControllerSettings
+from fleetmark_controller.home.settings import CHOICES, RANGES, ControllerSettings
 
 _HEAD = """# Configuration
 
@@ -131,6 +131,8 @@ def _taken_by_controller(name: str) -> str:
         return "true or false"
     if isinstance(default, tuple):
         return "list of texts"
+    if name in CHOICES:
+        return ", ".join(CHOICES[name])
     if isinstance(default, str):
         return "text"
     least, most = RANGES[name]

@@ -117,7 +117,7 @@ def test_a_restored_controller_runs_what_was_imported_and_added(
             "model/committed-model",
             "benchmark/toy",
         }
-        assert "using its copy from the restored backup" in fleet.log("controller")
+        assert "copy of catalog used" in [line.event for line in fleet.logged("controller")]
         before = json.loads(run(fleet, "results", "list", "--runs", "--json").stdout)
         assert {row["benchmark"] for row in before} == {"mine"}
         fleet.start_agent("bench-02")

@@ -44,8 +44,12 @@ def test_a_wrong_port_is_corrected_with_a_warning(given: str, fleet: Fleet) -> N
     name = given.replace(" ", "-")
     for start in (1, 2):  # the second start needs no token
         fleet.start_agent(name, address=wrong)
-        said = f"the controller does not serve devices at {wrong}, but at 127.0.0.1:{port}"
-        assert fleet.log(name).count(said) == start
+        corrected = [
+            (line.fields["given"], line.fields["address"])
+            for line in fleet.logged(name)
+            if line.event == "controller address corrected"
+        ]
+        assert corrected == [(wrong, f"127.0.0.1:{port}")] * start
         stop(fleet, name)
 
 
@@ -123,7 +127,7 @@ def test_a_tunnel_with_a_port_of_its_own_is_used_as_given(fleet: Fleet) -> None:
     tunnels = [Tunnel(host, entry, entry), Tunnel(host, mapped, port)]
     try:
         fleet.start_agent("tunneled", address=f"{host}:{mapped}")
-        assert "does not serve devices" not in fleet.log("tunneled")
+        assert "controller address corrected" not in fleet.log("tunneled")
         stop(fleet, "tunneled")
     finally:
         for tunnel in tunnels:

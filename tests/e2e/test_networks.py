@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.log_lines import parse_log
 from tests.support.machines import Machine, two_machines
 from tests.support.processes import BIN, until
 from tests.support.terminal import TerminalOutput
@@ -95,10 +96,12 @@ def test_devices_reach_the_printed_address_and_find_the_controller(
                 *("--controller", f"{named}:{PORT}", "--token", token(desk)),
             )
         until(lambda: presences(desk) == dict.fromkeys(expected, "online"), "the devices", 90)
-        assert "found a controller at" in device.log()
+        found = [line for line in parse_log(device.log()) if line.event == "controller found"]
+        assert found
         if named.endswith(".local"):
             # Its zone is the name of the device's own interface.
-            assert re.search(r"found a controller at \[fe80::[0-9a-f:]+%fm\d+b\]:", device.log())
+            local = re.compile(r"\[fe80::[0-9a-f:]+%fm\d+b\]:")
+            assert any(local.match(line.fields["address"]) for line in found)
 
 
 def test_a_device_without_a_controller_says_what_it_looked_for(tmp_path: Path) -> None:

@@ -40,9 +40,8 @@ def status(home: Path) -> dict[str, Any]:
 
 
 def warnings(fleet: Fleet, text: str) -> list[str]:
-    lines = map(json.loads, fleet.log("bench").splitlines())
-    found = [line["message"] for line in lines if line["level"] == "warning"]
-    return [message for message in found if text in message]
+    found = [line.text for line in fleet.logged("bench") if line.level == "warning"]
+    return [line for line in found if text in line]
 
 
 def test_each_reason_of_an_outage_is_logged_once(fleet: Fleet, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from fleetmark_controller.evaluation.records import parse_sealed
 from fleetmark_controller.identity.audit_chain import Row, find_break
 from fleetmark_core.errors import FleetmarkError
 from fleetmark_core.records import Record
+from tests.support.log_lines import shown
 from tests.support.noop_benchmark import NAME, make_catalog
 from tests.support.processes import BIN, Fleet, environment, overlaps, until
 from tests.support.wire import Wire
@@ -318,17 +319,10 @@ class FaultyFleet(Fleet):
                 yield f"jobs show: {reason}"
         for name in ("controller", *self.boards):
             for line in self.log(name).splitlines():
-                yield f"{'controller' if name == 'controller' else 'agent'}: {_message(line)}"
+                yield f"{'controller' if name == 'controller' else 'agent'}: {shown(line)}"
         yield from self.notes
         for (kind,) in self.query("SELECT DISTINCT kind FROM events"):
             yield f"event: {kind}"
-
-
-def _message(line: str) -> str:
-    try:
-        return str(json.loads(line)["message"])
-    except (ValueError, KeyError):
-        return line
 
 
 @dataclass

@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.support import device_tls as secure
 from tests.support.fake_controller import FakeController
+from tests.support.log_lines import parse_log
 
 
 class AgentProcess:
@@ -49,6 +50,10 @@ class AgentProcess:
 
     def said(self) -> str:
         return self.log.read_text()
+
+    def events(self) -> list[str]:
+        """The events that the agent logged so far."""
+        return [line.event for line in parse_log(self.said())] if self.log.exists() else []
 
 
 def assert_no_overlap(trace: list[dict[str, Any]]) -> None:

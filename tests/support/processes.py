@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
+from tests.support.log_lines import LogLine, parse_log
+
 BIN = Path(sys.executable).parent
 PATIENCE_S = 120.0
 
@@ -171,6 +173,10 @@ class Fleet:
     def log(self, name: str) -> str:
         """What a child printed."""
         return (self.folder / f"{name}.log").read_text()
+
+    def logged(self, name: str) -> list[LogLine]:
+        """The lines of a child's log."""
+        return parse_log(self.log(name))
 
     def query(self, sql: str) -> list[tuple[object, ...]]:
         """Rows of the store."""

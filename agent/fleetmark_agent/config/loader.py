@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from fleetmark_agent.config.settings import AgentSettings
 from fleetmark_core.device_names import RULE, is_device_name
+from fleetmark_core.log_format import LOG_FORMATS
 from fleetmark_core.network_address import split_address
 from fleetmark_core.regular_file import read_regular
 from fleetmark_core.sandbox_levels import LEVELS
@@ -36,6 +37,7 @@ def load_settings(
     sandbox: str | None = None,
     allow_network: bool = False,
     allow_folders: Sequence[str] = (),
+    log_format: str | None = None,
 ) -> AgentSettings:
     """Combine the arguments (flags), the environment and `home`/config.toml.
 
@@ -63,6 +65,7 @@ def load_settings(
         except ValueError as error:
             raise ConfigError(f"{path}: {key}: {error}") from error
     chosen = controller or os.environ.get("FLEETMARK_CONTROLLER")
+    log_format = log_format or os.environ.get("FLEETMARK_LOG_FORMAT")
     try:
         if chosen:
             checked["controller"] = _address(chosen)
@@ -72,6 +75,8 @@ def load_settings(
             checked["labels"] = {**checked.get("labels", {}), **_labels(dict(labels))}
         if sandbox is not None:
             checked["sandbox"] = _level(sandbox)
+        if log_format:
+            checked["log_format"] = _log_format(log_format)
         if allow_network:
             checked["allow_network"] = True
         if allow_folders:
@@ -150,6 +155,12 @@ def _level(value: object) -> str:
     return str(value)
 
 
+def _log_format(value: object) -> str:
+    if value not in LOG_FORMATS:
+        raise ValueError(f"{value!r} is not a log format: use {', '.join(LOG_FORMATS)}")
+    return str(value)
+
+
 def _flag(value: object) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"found {value!r}, expected true or false")
@@ -220,6 +231,7 @@ KEYS: dict[str, Check] = {
     "job_processes": _whole(0),
     "job_scratch_bytes": _whole(1024 * 1024),
     "system_root": Check(_root, "absolute path of a folder that exists"),
+    "log_format": Check(_log_format, ", ".join(LOG_FORMATS)),
     "energy_input": Check(_sensor, "name of a sensor, up to 100 characters"),
 }
 """Keys of config.toml."""

@@ -56,6 +56,9 @@ class AgentSettings:
     governor is set. For an agent in a container: where its host's are mounted."""
     energy_input: str = ""
     """Name of the sensor that measures what the whole device uses. Empty: as its label says."""
+    log_format: str = "auto"
+    """Form of log lines on stderr: `text`, `json`, or `auto`, which is text on a terminal and JSON
+    lines otherwise."""
     once: bool = False
     """End when at least one job is done and none waits here."""
     token: str = field(default="", repr=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import subprocess
 import time
@@ -29,9 +28,10 @@ from fleetmark_agent.state.trust_store import SIGNED
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.ids import uuid7
+from fleetmark_core.log import get_logger
 from fleetmark_core.serde import parse_trusted
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _MEASURE_TIMEOUT_S = 120.0
 _RAISED_PRIORITY = -5
@@ -71,7 +71,7 @@ def run(
             raise
         from fleetmark_agent.startup import join
 
-        log.warning("%s; joining anew with the token", error.what)
+        log.warning("enrollment restarted", error=error.what, hint="The enrollment token is used")
         settings = join.apply(settings)
         code = asyncio.run(_serve(settings, device_id(settings.home), rules, facts))
     if code == EXIT_UNREACHABLE:
@@ -139,7 +139,7 @@ async def _serve(
         transfers=asyncio.Lock(),
     )
     daemon = Daemon(identity, site, files, transport, measured=measured, known=known)
-    log.info("agent started name=%s device=%s home=%s", settings.name, own_id, home)
+    log.info("agent started", device=settings.name, device_id=own_id, path=home)
     code = await daemon.run()
     if daemon.refusal is not None:
         raised = FleetmarkError if daemon.link.was_connected else _RefusedAtOnce

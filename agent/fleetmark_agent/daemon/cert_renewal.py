@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -13,8 +12,9 @@ from pathlib import Path
 
 from fleetmark_agent.state import identity
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.log import get_logger
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _RENEWAL_S = 90.0
 _MAX_LINE = 64 * 1024
@@ -88,9 +88,9 @@ class Renewal:
                 self._renewed()
         except FleetmarkError as error:
             if error.kind is not ErrorKind.UNREACHABLE:
-                log.warning("certificate not renewed error=%s", error)
+                log.warning("certificate not renewed", error=error)
         except asyncio.TimeoutError:
-            log.warning("certificate not renewed error=the controller did not answer in time")
+            log.warning("certificate not renewed", error="the controller did not answer in time")
         finally:
             if child.returncode is None:
                 child.kill()
@@ -106,6 +106,6 @@ class Renewal:
         child.stdin.write(json.dumps(asdict(task)).encode() + b"\n")
         async for line in child.stdout:
             event = enroll.parse(line.decode(errors="replace"))
-            if enroll.handle_event(event, threading.Event()):
+            if enroll.handle_event(event, threading.Event(), renew=True):
                 return True
         return False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-import logging
 import os
 import signal
 import time
@@ -14,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fleetmark_agent.daemon.attempt_loggers import AttemptLoggers
 from fleetmark_agent.daemon.cert_renewal import Renewal
 from fleetmark_agent.net.connection import ControllerConnection
 from fleetmark_agent.net.transport import Transport, TransportError
@@ -41,13 +41,14 @@ from fleetmark_agent.state.spool import SpoolFull
 from fleetmark_agent.state.status_file import write_status
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.log import get_logger
 from fleetmark_core.records import Record
 from fleetmark_core.regular_file import read_regular
 
 if TYPE_CHECKING:
     from fleetmark_agent.runner.attempt import AttemptRunner
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 EXIT_OK = 0
 EXIT_REFUSED = 4
@@ -114,6 +115,9 @@ class Daemon:
             lambda: self.clock_offset_ns or 0,
         )
         self.attempts: dict[LocalAttemptKey, AttemptRunner] = {}
+        self._logs = AttemptLoggers(log)
+        for entry in stored.entries:
+            self._logs.add(entry.key, entry.order)
         self.forgotten = 0
         self.clock_offset_ns: int | None = None
         self._events: deque[h.Event] = deque()
@@ -227,7 +231,7 @@ class Daemon:
         try:
             ledger.save(self.files, action.ledger)
         except OSError as error:
-            log.warning("ledger not stored error=%s", error)
+            log.warning("ledger not stored", error=error)
             self._events.append(h.PersistFailed(action.number, error.strerror or str(error)))
         else:
             self._events.append(h.Persisted(action.number))
@@ -241,7 +245,7 @@ class Daemon:
         except FleetmarkError as error:
             self._on_attempt_event(h.JobRefused(action.key, str(error), retryable=False))
             return
-        log.info("attempt accepted job=%s epoch=%d", action.key.job_id, action.key.epoch)
+        self._logs.add(action.key, action.order).info("attempt accepted")
         self.attempts[action.key] = attempt
         self._spawn(attempt.start())
 
@@ -251,7 +255,7 @@ class Daemon:
     def _stop(self, action: h.StopJob) -> None:
         attempt = self.attempts.get(action.key)
         key = action.key
-        log.info("attempt stopping job=%s epoch=%d reason=%s", key.job_id, key.epoch, action.reason)
+        self._logs.get(key).info("attempt stop requested", reason=action.reason)
         if attempt is None:
             self._on_attempt_event(h.JobStopped(action.key))
         else:
@@ -262,11 +266,12 @@ class Daemon:
             self.site.spool.forget(key)
         except OSError as error:
             # The attempt is no longer in the ledger, so the next start removes the file.
-            log.warning("spool not removed attempt=%s error=%s", key.name, error)
+            self._logs.get(key).warning("spool not removed", error=error)
         Workspace(self.site.attempts, key).remove()
         self._uploaded = {item for item in self._uploaded if item[0] != key}
         self.forgotten += 1
-        log.info("attempt settled job=%s epoch=%d", key.job_id, key.epoch)
+        self._logs.get(key).info("attempt settled")
+        self._logs.remove(key)
 
     async def _upload(self, action: h.Upload) -> None:
         key = action.key
@@ -290,9 +295,7 @@ class Daemon:
             event = h.UploadFailed(key, str(error))
             if str(error) != self._upload_complaint:
                 self._upload_complaint = str(error)
-                log.warning(
-                    "results waiting job=%s epoch=%d error=%s", key.job_id, key.epoch, error
-                )
+                self._logs.get(key).warning("results not uploaded", error=error)
         finally:
             self.handle_event(event)
 
@@ -321,10 +324,10 @@ class Daemon:
             )
             if abs(self.clock_offset_ns or 0) > _CLOCK_TOLERANCE_NS:
                 log.warning(
-                    "clock skew offset_s=%.0f: compared with the controller, the times in results"
-                    " are wrong by this offset, their order and durations are right. Correct the"
-                    " clock",
-                    -(self.clock_offset_ns or 0) / 1e9,
+                    "clock skew detected",
+                    offset_s=round(-(self.clock_offset_ns or 0) / 1e9),
+                    hint="The times in results are wrong by this offset, their order and durations"
+                    " are right. Correct the clock",
                 )
             self.watch.start()
         if isinstance(event, h.MessageReceived) and isinstance(event.message, HeartbeatAck):
@@ -338,12 +341,13 @@ class Daemon:
         try:
             if self.site.trust.record_controller_time(controller_ns // 10**9, catalog_sha256):
                 log.warning(
-                    "catalog key pinned key=%s…: the device was enrolled without one; from now on"
-                    " it accepts only releases of this key",
-                    catalog_sha256[:16],
+                    "catalog key pinned",
+                    key=catalog_sha256[:16],
+                    reason="the device was enrolled without a catalog key; from now on it accepts"
+                    " only releases of this one",
                 )
         except (OSError, FleetmarkError) as error:
-            log.warning("controller time not stored error=%s", error)
+            log.warning("controller time not stored", error=error)
 
     def _not_connected(self, error: TransportError) -> None:
         stranger = (
@@ -388,14 +392,14 @@ class Daemon:
         if self._signals > 1 and self._quit is not None and not self._quit.done():
             self._quit.set_result(EXIT_OK)
             return
-        log.info("agent shutting down reason=signal")
+        log.info("shutdown requested", reason="signal")
         self.handle_event(h.ShutdownRequested("the agent received a signal to shut down"))
 
     def _asked_to_look(self) -> None:
         if self._on_terminal and not has_terminal():
             self._on_terminate()  # SIGHUP in its original meaning: the terminal was closed
             return
-        log.info("software detection requested reason=signal")
+        log.info("software detection requested", reason="signal")
         self.watch.wake()
 
     def _found(self, detection: DetectedSoftware) -> None:

@@ -38,7 +38,7 @@ def main(descriptor: int) -> int:
 
     settings = AgentSettings(**{**values, "home": Path(values["home"])})
     protect_streams()
-    set_up_logging(handed["verbose"])
+    set_up_logging(handed["verbose"], settings.log_format, {"device": settings.name})
     # Free the leftovers of the imports, so that the connection can reuse the memory.
     sys.path_importer_cache.clear()
     gc.collect()

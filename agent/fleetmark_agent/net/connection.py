@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 
 from fleetmark_agent.net.transport import Stream, Transport, TransportError
 from fleetmark_agent.session.events import Event, MessageReceived, StreamClosed, StreamOpened
 from fleetmark_agent.session.messages import AgentMessage, Offer, Welcome
+from fleetmark_core.log import get_logger
 from fleetmark_core.retry import Backoff, ReasonThrottle
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _FIRST_DELAY_S = 0.2
 _LONGEST_DELAY_S = 5.0
@@ -56,6 +56,7 @@ class ControllerConnection:
         self._drop_reason = ""
         self._ended = False
         self.was_connected = False
+        self._was_open = False  # whether the controller welcomed the device on the last stream
 
     async def run(self) -> None:
         """Keep a stream open until `say_last` or cancellation."""
@@ -78,7 +79,7 @@ class ControllerConnection:
         self._wait_at_least_s = max(0.0, min(after_s, 3600.0))
         stream = self._stream
         if stream is None:
-            log.info("%s", reason)
+            log.info("connection delayed", reason=reason, delay_s=self._wait_at_least_s)
         else:
             self._drop_reason = reason  # logged when the stream has ended
             self._closing = asyncio.ensure_future(stream.close())
@@ -101,11 +102,16 @@ class ControllerConnection:
         """
         if self._throttle.is_due(reason, asyncio.get_running_loop().time()):
             self.outage = reason
-            log.warning("%s; retrying", reason)
+            address = self._transport.address
+            if self._drop_reason:
+                log.warning("connection closed", address=address, reason=reason)
+            else:
+                event = "connection lost" if self._was_open else "connection failed"
+                log.warning(event, address=address, error=reason)
 
     async def _one_stream(self) -> str:
         """Run one stream and return the reason why it ended."""
-        self._drop_reason = ""
+        self._drop_reason, self._was_open = "", False
         try:
             stream = await self._transport.connect()
         except TransportError as error:
@@ -119,8 +125,8 @@ class ControllerConnection:
                 if isinstance(message, Welcome):
                     self._backoff.reset()
                     self._throttle.reset()
-                    self.outage, self.was_connected = "", True
-                    log.info("connected to the controller at %s", self._transport.address)
+                    self.outage, self.was_connected, self._was_open = "", True, True
+                    log.info("controller connected", address=self._transport.address)
                 elif isinstance(message, Offer):
                     self._before_offer()
                 self._tell(MessageReceived(message))
@@ -143,5 +149,5 @@ class ControllerConnection:
                 await stream.send(message)
             except TransportError as error:
                 # The reader gets the same error and reports the reason.
-                log.debug("not said: %s", error)
+                log.debug("message not sent", error=error)
                 return

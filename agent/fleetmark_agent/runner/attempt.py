@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, suppress
@@ -43,12 +42,13 @@ from fleetmark_agent.state.spool import SpoolFull
 from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.digest import sha256_hex
 from fleetmark_core.lockfile import DeclaredOutput, parse_lockfile
+from fleetmark_core.log import get_logger
 from fleetmark_core.order import parse_order
 from fleetmark_core.regular_file import read_regular
 from fleetmark_core.retry import Backoff
 from fleetmark_core.serde import to_plain
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _RETRY_S = (1.0, 30.0)
 _TRUSTED = {
@@ -73,6 +73,7 @@ class AttemptRunner:
         self.order = parse_order(order)
         self._order_bytes = order
         self._tell = tell
+        self._log = log.bind(job=key.job_id, epoch=key.epoch, campaign=self.order.campaign_id)
         self._execution = Execution(self.workspace, site.device_lock, site.trace)
         self._events: list[dict[str, Any]] = []
         self._task: asyncio.Task[None] | None = None
@@ -107,15 +108,12 @@ class AttemptRunner:
                 raise
             self._tell(JobStopped(self.key))
         except Refusal as refusal:
-            key = self.key
-            log.warning(
-                "attempt refused job=%s epoch=%d reason=%s", key.job_id, key.epoch, refusal.reason
-            )
+            self._log.warning("attempt refused", reason=refusal.reason)
             await asyncio.to_thread(self.workspace.remove)
             self._tell(JobRefused(self.key, refusal.reason, refusal.retryable))
         except Exception as error:
             # A bug of the agent: report it to the controller and free the device.
-            log.exception("attempt failed job=%s epoch=%d", self.key.job_id, self.key.epoch)
+            self._log.failure("attempt failed", error)
             self._tell(
                 JobStopped(
                     self.key, f"internal error of the agent: {type(error).__name__}: {error}"
@@ -130,7 +128,7 @@ class AttemptRunner:
         if workspace.plan.exists():
             return await self._collect()
         if workspace.was_started:
-            log.info("attempt resumed job=%s epoch=%d", self.key.job_id, self.key.epoch)
+            self._log.info("attempt resumed")
             # The job may have ended long ago, or may run for hours.
             async with self.site.transfers:
                 if not self.workspace.outcome.exists():
@@ -256,7 +254,7 @@ class AttemptRunner:
             await self._execution.stop(self.site.settings.stop_grace_s)
         await self._execution.finished()
         self._executing = False
-        log.info("attempt ended job=%s epoch=%d", self.key.job_id, self.key.epoch)
+        self._log.info("job ended")
         await self._execution.sampled()
 
     def _ended_by_itself(self) -> bool:
@@ -277,10 +275,7 @@ class AttemptRunner:
                     await asyncio.to_thread(self._make_plan)
                 return collect.spool_plan(self.workspace, self.site.spool)
             except (OSError, SpoolFull) as error:
-                key = self.key
-                log.warning(
-                    "results not stored yet job=%s epoch=%d error=%s", key.job_id, key.epoch, error
-                )
+                self._log.warning("results not stored", error=error)
             await asyncio.sleep(backoff.next_s())
 
     def _make_plan(self) -> None:

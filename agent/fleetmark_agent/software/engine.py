@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,8 +20,9 @@ from fleetmark_agent.software.models import (
 )
 from fleetmark_agent.software.rules import DetectionRule, RuleEntry, by_family
 from fleetmark_agent.software.search_paths import SearchPaths
+from fleetmark_core.log import get_logger
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 TOTAL_LIMIT_S = 120.0
 """After this time no further program is started."""
@@ -73,7 +73,7 @@ def _safely(bench: probes.ProbeRunner, rule: DetectionRule) -> list[Finding]:
     try:
         return apply(bench, rule)
     except Exception as error:  # a failing rule must not hide the findings of the others
-        log.warning("detection rule failed rule=%s", rule.name, exc_info=True)
+        log.failure("detection rule failed", error, rule=rule.name)
         reason = f"the detection failed: {type(error).__name__}: {error}"
         return [Finding(rule.name, rule.software, DetectionStatus.ABSENT, reason=line(reason))]
 

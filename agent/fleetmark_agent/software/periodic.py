@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,9 +15,10 @@ from fleetmark_agent.software import detection_cache
 from fleetmark_agent.software.client import COMMAND, TIME_LIMIT_S
 from fleetmark_agent.software.models import DetectedSoftware, DetectionStatus, last_line
 from fleetmark_core.errors import FleetmarkError
+from fleetmark_core.log import get_logger
 from fleetmark_core.serde import parse_trusted
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _SETTLE_S = 5.0
 _GRACE_S = 10.0
@@ -90,10 +90,10 @@ class DetectionSchedule:
                 detection_cache.save(self._home, detection)
                 broken = [f for f in detection.findings if f.verdict is DetectionStatus.BROKEN]
                 log.info(
-                    "software detected found=%d broken=%d duration_s=%.1f",
-                    sum(f.verdict is DetectionStatus.FOUND for f in detection.findings),
-                    len(broken),
-                    detection.duration_s,
+                    "software detected",
+                    found=sum(f.verdict is DetectionStatus.FOUND for f in detection.findings),
+                    broken=len(broken),
+                    duration_s=round(detection.duration_s, 1),
                 )
                 self._tell(detection)
             if not self._interrupted:
@@ -108,7 +108,7 @@ class DetectionSchedule:
                 *COMMAND, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
             )
         except OSError as error:
-            log.warning("software detection failed error=%s", error.strerror or error)
+            log.warning("software detection failed", error=error.strerror or error)
             return None
         self._process = process
         try:
@@ -117,7 +117,9 @@ class DetectionSchedule:
                 return None
             out, errors = await asyncio.wait_for(process.communicate(), TIME_LIMIT_S)
         except asyncio.TimeoutError:
-            log.warning("software detection failed error=time limit of %g s exceeded", TIME_LIMIT_S)
+            log.warning(
+                "software detection failed", error=f"time limit of {TIME_LIMIT_S:g} s exceeded"
+            )
             return None
         finally:
             self._process = None
@@ -130,7 +132,7 @@ class DetectionSchedule:
             what = last_line(errors.decode(errors="replace")) or f"exit code {process.returncode}"
         except FleetmarkError as error:
             what = str(error)
-        log.warning("software detection failed error=%s", what)
+        log.warning("software detection failed", error=what)
         return None
 
 

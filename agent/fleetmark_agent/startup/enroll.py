@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import subprocess
 import sys
 import threading
@@ -14,8 +13,9 @@ from typing import Any
 from fleetmark_agent.state import identity
 from fleetmark_agent.state.identity import ACTIVE, Enrollment
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.log import get_logger
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 COMMAND = (sys.executable, "-I", "-m", "fleetmark_agent.helpers.enroll")
 """Command of the helper that enrolls and renews: it reads a task and prints one line per event."""
@@ -89,7 +89,7 @@ def enroll_or_renew(
         child.stdin.write(json.dumps(asdict(task)) + "\n")
         child.stdin.flush()
         for line in child.stdout:
-            if handle_event(parse(line), heard):
+            if handle_event(parse(line), heard, renew=renew):
                 return
     finally:
         if timer is not None:
@@ -102,7 +102,7 @@ def enroll_or_renew(
     )
 
 
-def handle_event(event: dict[str, Any], heard: threading.Event) -> bool:
+def handle_event(event: dict[str, Any], heard: threading.Event, *, renew: bool) -> bool:
     """Log one event of the helper; return True if it reports success.
 
     Raises:
@@ -110,29 +110,29 @@ def handle_event(event: dict[str, Any], heard: threading.Event) -> bool:
     """
     kind = event.get("event")
     if kind == "waiting":
-        log.warning("%s; retrying", event["why"])
+        log.warning("enrollment delayed", error=event["why"])
         return False
     heard.set()
     if kind == "pending":
         log.warning(
-            "waiting for approval. On the controller: `controller fleet approve %s`, where the key"
-            " should be shown as %s",
-            event["name"],
-            event["fingerprint"],
+            "approval requested",
+            device=event["name"],
+            fingerprint=event["fingerprint"],
+            hint=f"On the controller, run `controller fleet approve {event['name']}`, which must"
+            " show the same fingerprint",
         )
     elif kind == "skew":
         ahead_s = float(event["ahead_s"])
-        side = "ahead of" if ahead_s > 0 else "behind"
-        log.warning("the clock of this device is %.0f s %s the controller's", abs(ahead_s), side)
+        log.warning("clock skew detected", offset_s=round(ahead_s), hint="Correct the clock")
     elif kind == "port":
         log.warning(
-            "the controller does not serve devices at %s, but at %s; using that. Correct"
-            " --controller",
-            event["typed"],
-            event["address"],
+            "controller address corrected",
+            given=event["typed"],
+            address=event["address"],
+            hint="Correct --controller: the controller does not serve devices at the given address",
         )
     elif kind == "enrolled":
-        log.info("this device is enrolled as %s", event["name"])
+        log.info("certificate renewed" if renew else "device enrolled", device=event["name"])
         return True
     elif kind == "failed":
         raise FleetmarkError(

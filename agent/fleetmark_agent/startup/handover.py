@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 import os
 import sys
 from pathlib import Path
@@ -25,8 +24,9 @@ from fleetmark_agent.state.status_file import mark_starting
 from fleetmark_cli.logging_setup import set_up_logging
 from fleetmark_core.disk_space import disk_full_error, has_room
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.log import get_logger
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 _TRACE_LIMIT_BYTES = 4 * 1024 * 1024
 _MOST_BYTES = 48 * 1024
 """Maximum size of the handover document: a pipe buffers 64 KiB before the reader starts."""
@@ -43,9 +43,10 @@ def exec_daemon(settings: AgentSettings, verbose: bool) -> NoReturn:
         # Jobs run as another user, which must not be able to read any file of the agent.
         os.umask(0o077)
     lock = _take_home(settings)
-    set_up_logging(verbose)
+    device = {"device": settings.name} if settings.name else {}
+    set_up_logging(verbose, settings.log_format, device)
     for line in protect_identity(settings.home):
-        log.warning("%s", line)
+        log.warning("access restricted", reason=line)
     if len(handover_document(settings, "", lock, verbose)) > _MOST_BYTES:
         raise FleetmarkError(
             ErrorKind.USAGE, "the labels are too many", "--label", "Use fewer or shorter ones"

@@ -6,7 +6,6 @@ This ends before the device connects: `agent start` does it before it becomes th
 
 from __future__ import annotations
 
-import logging
 import signal
 import time
 from collections.abc import Iterator
@@ -25,12 +24,13 @@ from fleetmark_agent.state.identity import (
     save_enrollment,
 )
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.log import get_logger
 from fleetmark_core.network_address import split_address
 from fleetmark_core.retry import Backoff, ReasonThrottle
 from fleetmark_protos.channel import DEFAULT_PORT
 from fleetmark_protos.token import TokenError, parse_token
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 _SEARCH_DELAYS_S = (1.0, 30.0)
 
 
@@ -104,7 +104,7 @@ def _address(settings: AgentSettings) -> str:
             return known.address
         found, _ = find_in_child(wanted)
         if found:
-            log.info("found a controller at %s", found)
+            log.info("controller found", address=found)
         return found or known.address
     return _search(wanted, settings.once_wait_s if settings.once else None)
 
@@ -117,15 +117,15 @@ def _search(ca_sha256: str, give_up_s: float | None) -> str:
     while True:
         found, reason = find_in_child(ca_sha256)
         if found:
-            log.info("found a controller at %s", found)
+            log.info("controller found", address=found)
             return found
         if is_reachable(here):
             return here
         if throttle.is_due(reason, time.monotonic()):
             log.warning(
-                "%s, and none answers at %s; searching on. Name one with --controller HOST:PORT",
-                reason,
-                here,
+                "controller not found",
+                reason=f"{reason}, and none answers at {here}",
+                hint="The search continues. Name one with --controller HOST:PORT",
             )
         if end_s is not None and time.monotonic() >= end_s:
             return here
@@ -147,10 +147,10 @@ def _given_address(given: str, known: Enrollment | None) -> str:
     wrong = port == known.entry_port or not is_reachable(given)
     if host == known_host and wrong and is_reachable(known.address):
         log.warning(
-            "the controller does not serve devices at %s, but at %s; using that. Correct"
-            " --controller",
-            given,
-            known.address,
+            "controller address corrected",
+            given=given,
+            address=known.address,
+            hint="Correct --controller: the controller does not serve devices at the given address",
         )
         return known.address
     return given
@@ -168,5 +168,5 @@ def _ending_cleanly() -> Iterator[None]:
 
 def _end_cleanly(number: int, frame: object) -> None:
     del number, frame
-    log.info("ending: a signal asked for it")
+    log.info("shutdown requested", reason="signal")
     raise SystemExit(0)

@@ -9,7 +9,6 @@ which is harmless because the controller stores each (job, epoch, seq) once.
 
 from __future__ import annotations
 
-import logging
 import struct
 import zlib
 from collections.abc import Sequence
@@ -18,9 +17,10 @@ from dataclasses import dataclass, field
 from fleetmark_agent.state.attempt_key import LocalAttemptKey
 from fleetmark_agent.state.files import Files
 from fleetmark_agent.state.ledger import SPOOL_FOLDER
+from fleetmark_core.log import get_logger
 from fleetmark_core.records import KINDS, MAX_PAYLOAD_BYTES, Record
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _FRAME = struct.Struct("<II")
 _RECORD = struct.Struct("<cQB")
@@ -229,10 +229,12 @@ class Spool:
         if box.size_bytes < len(data):
             torn = len(data) - box.size_bytes
             log.warning(
-                "spool truncated file=%s removed_bytes=%d reason=a crash interrupted the "
-                "last write",
-                self._name(attempt),
-                torn,
+                "spool truncated",
+                job=attempt.job_id,
+                epoch=attempt.epoch,
+                path=self._name(attempt),
+                removed_bytes=torn,
+                reason="a crash interrupted the last write",
             )
             self._files.truncate(self._name(attempt), box.size_bytes)
         return box

@@ -6,7 +6,6 @@ A refused call is written to the audit log, changes nothing, and ends with the s
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
@@ -24,9 +23,10 @@ from fleetmark_controller.identity.registry import Registry, expired
 from fleetmark_controller.store.security import audit
 from fleetmark_core.clock import now_unix_ns
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.log import get_logger
 from fleetmark_protos.status import abort
 
-log = logging.getLogger("fleetmark.services")
+log = get_logger("fleetmark.services")
 
 AUDITED = {
     ErrorKind.UNAUTHENTICATED,
@@ -87,7 +87,7 @@ class AuthenticatedCall:
             self._ending = asyncio.get_running_loop().create_task(self._end(error))
 
     async def _end(self, error: FleetmarkError) -> None:
-        log.info("call ended method=%s caller=%s error=%s", self.method, self.caller_label, error)
+        log.info("call ended", method=self.method, caller=self.caller_label, error=error)
         with suppress(Exception):
             await abort(self.context, error)
         if self._task is not None:
@@ -171,7 +171,7 @@ class RefusalAuditor:
                 )
             )
         except FleetmarkError as trouble:
-            log.error("refusal not recorded in the audit log error=%s", trouble)
+            log.error("refusal not recorded in the audit log", error=trouble)
 
 
 class AuthInterceptor(grpc.aio.ServerInterceptor):

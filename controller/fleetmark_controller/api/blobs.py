@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import logging
 import os
 import sqlite3
 import time
@@ -18,11 +17,12 @@ from fleetmark_controller.store.jobs import attempts, lockfiles
 from fleetmark_controller.store.security import releases
 from fleetmark_core.digest import is_sha256
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.log import get_logger
 from fleetmark_core.regular_file import open_regular
 from fleetmark_protos.channel import CHUNK_BYTES
 from fleetmark_protos.v1 import blobs_pb2, blobs_pb2_grpc
 
-log = logging.getLogger("fleetmark.services")
+log = get_logger("fleetmark.services")
 _READ_BYTES = 16 * CHUNK_BYTES
 _MOST_LOCKS = 256
 _OWN_FILES = 2
@@ -190,7 +190,7 @@ class BlobsService(blobs_pb2_grpc.BlobsServicer):
             return FleetmarkError(
                 ErrorKind.DISK_FULL, "the controller's disk is full", str(self._blobs.root)
             )
-        log.error("blob folder failed folder=%s error=%s", self._blobs.root, error)
+        log.error("blob folder failed", path=self._blobs.root, error=error)
         return FleetmarkError(
             ErrorKind.STORE_UNUSABLE,
             f"the controller's blob folder cannot be used: {error.strerror or error}",

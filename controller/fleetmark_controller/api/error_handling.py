@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -11,6 +10,7 @@ import grpc
 
 from fleetmark_controller.api import auth
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.log import get_logger
 from fleetmark_protos.status import abort
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ else:
     Context = grpc.aio.ServicerContext
 
 R = TypeVar("R")
-log = logging.getLogger("fleetmark.services")
+log = get_logger("fleetmark.services")
 
 
 def _to_fleetmark_error(error: Exception) -> FleetmarkError:
@@ -27,7 +27,7 @@ def _to_fleetmark_error(error: Exception) -> FleetmarkError:
         # Use the kind that the caller reads: a narrower kind has the number of the broader one.
         kind = ErrorKind.from_number(error.kind.number)
         return FleetmarkError(kind, error.what, error.where, error.next_step)
-    log.error("call failed", exc_info=error)
+    log.failure("call failed", error)
     return FleetmarkError(
         ErrorKind.INTERNAL,
         f"internal error of the controller: {type(error).__name__}",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator
 
@@ -23,11 +22,12 @@ from fleetmark_controller.operations.recovery import OrderVerifier
 from fleetmark_controller.signing.order_signer import OrderSigner
 from fleetmark_core.clock import NS_PER_S, now_unix_ns
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.log import get_logger
 from fleetmark_core.order import SIGNED, without_release
 from fleetmark_protos import PROTOCOL_VERSION
 from fleetmark_protos.v1 import common_pb2, session_pb2, session_pb2_grpc
 
-log = logging.getLogger("fleetmark.session")
+log = get_logger("fleetmark.session")
 _HELLO_S = 30.0
 _FEATURES = ("spool.v1", "job-contract.v1", SIGNED)
 
@@ -83,15 +83,14 @@ class SessionService(session_pb2_grpc.SessionServicer):
             features,
         )
         self._open.add(outbox)
-        self._coming.note(f"{hello.name} ({hello.device_id})")
+        self._coming.note(hello.name, hello.device_id)
         if protocol != PROTOCOL_VERSION:
             log.info(
-                "protocol versions differ device=%s agent=%d controller=%d: both are compatible;"
-                " update the %s when convenient",
-                hello.name,
-                protocol,
-                PROTOCOL_VERSION,
-                _older(protocol),
+                "protocol difference detected",
+                device=hello.name,
+                agent=protocol,
+                controller=PROTOCOL_VERSION,
+                hint=f"Both are compatible; update the {_older(protocol)} when convenient",
             )
         for report in hello.attempts:
             self._note_refusal(report)
@@ -108,7 +107,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
             reader.cancel()
             self._open.discard(outbox)
             self._engine.streams.close(hello.device_id, session)
-            self._going.note(hello.name)
+            self._going.note(hello.name, hello.device_id)
 
     async def _read(
         self,

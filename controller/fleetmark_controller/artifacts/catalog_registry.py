@@ -8,7 +8,6 @@ copies of the folders outside it, in `catalogs/copies/`.
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -20,9 +19,10 @@ from fleetmark_controller.home.catalog_copies import copy_folder, is_replaced
 from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.document_parser import parse_json
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.log import get_logger
 from fleetmark_core.regular_file import read_regular
 
-log = logging.getLogger("fleetmark.controller")
+log = get_logger("fleetmark.controller")
 _MAX_LIST_BYTES = 4 << 20
 
 
@@ -97,10 +97,10 @@ class Catalogs:
         for place in (*configured, *added):
             if place.is_replaced:
                 log.warning(
-                    "catalog folder missing, using its copy from the restored backup"
-                    " catalog=%s copy=%s",
-                    place.location,
-                    place.folder,
+                    "copy of catalog used",
+                    catalog=place.location,
+                    path=place.folder,
+                    reason="its folder is missing; the copy is from the restored backup",
                 )
         folders = [place.folder for place in configured]
         catalog = load_catalog(folders)
@@ -108,7 +108,7 @@ class Catalogs:
             try:
                 catalog = load_catalog([*folders, folder])
             except FleetmarkError as error:
-                log.error("catalog not loaded folder=%s error=%s", folder, error)
+                log.error("catalog not loaded", path=folder, error=error)
             else:
                 folders.append(folder)
         return catalog

@@ -22,6 +22,11 @@ from fleetmark_cli.output import echo
     "--catalog", "catalogs", metavar="DIR", multiple=True, help="Folder with further components."
 )
 @click.option("--check-config", is_flag=True, help="Only check the settings.")
+@click.option(
+    "--log-format",
+    metavar="FORMAT",
+    help="Form of log lines: text, json or auto. Default: auto, which is text on a terminal.",
+)
 @click.option("--verbose", is_flag=True, help="Log debug messages.")
 def command(
     home: str | None,
@@ -29,10 +34,12 @@ def command(
     mirror: str | None,
     catalogs: tuple[str, ...],
     check_config: bool,
+    log_format: str | None,
     verbose: bool,
 ) -> None:
     """Run the controller in the foreground, until SIGTERM or Ctrl-C."""
     import asyncio
+    import os
     import sys
 
     from fleetmark_cli import logging_setup, paths
@@ -41,12 +48,18 @@ def command(
     from fleetmark_controller.server.app import ServerInfo, serve
 
     folder = paths.home_folder("controller", home)
-    settings = load_settings(folder, listen=listen, mirror=mirror, catalogs=catalogs)
+    settings = load_settings(
+        folder,
+        listen=listen,
+        mirror=mirror,
+        catalogs=catalogs,
+        log_format=log_format or os.environ.get("FLEETMARK_LOG_FORMAT"),
+    )
     check_settings(settings, folder)
     if check_config:
         echo(f"The settings of {folder} are valid")
         return
-    logging_setup.set_up_logging(verbose)
+    logging_setup.set_up_logging(verbose, settings.log_format)
 
     note_home(folder)
 

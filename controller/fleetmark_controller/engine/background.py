@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sqlite3
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TypeVar
 
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.log import get_logger
 from fleetmark_core.retry import Backoff
 
 T = TypeVar("T")
-log = logging.getLogger("fleetmark.controller")
+log = get_logger("fleetmark.controller")
 _RETRY_S = (0.5, 10.0)
 _PASSING = (ErrorKind.DISK_FULL, ErrorKind.STORE_UNUSABLE)
 _REFUSED = (
@@ -46,8 +46,9 @@ class BackgroundTasks:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("background task failed", exc_info=task.exception())
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.failure("background task failed", error)
 
 
 async def retry_until_done(what: str, work: Callable[[], Awaitable[T]]) -> T:
@@ -70,5 +71,5 @@ async def retry_until_done(what: str, work: Callable[[], Awaitable[T]]) -> T:
                 raise
             if isinstance(error, _REFUSED):
                 raise
-            log.error("operation failed, retrying operation=%r error=%s", what, error)
+            log.error("operation failed", operation=what, error=error, hint="It is retried")
         await asyncio.sleep(backoff.next_s())

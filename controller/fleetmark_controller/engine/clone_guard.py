@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 
 from fleetmark_controller.engine.transactions import Transactions
@@ -12,8 +11,9 @@ from fleetmark_controller.scheduling.presence import Presence
 from fleetmark_controller.store.db.reader import Reader
 from fleetmark_controller.store.devices import device_admin
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.log import get_logger
 
-log = logging.getLogger("fleetmark.controller")
+log = get_logger("fleetmark.controller")
 
 
 class CloneGuard:
@@ -36,10 +36,11 @@ class CloneGuard:
         """
         if self._watch.hello(device_id, boot_id):
             log.warning(
-                "two agents use one identity device=%s device_id=%s: the device gets no job until"
-                " an operator resumes it",
-                name,
-                device_id,
+                "shared identity detected",
+                device=name,
+                device_id=device_id,
+                hint="Two agents use the identity of this device. It gets no job until an operator"
+                " resumes it",
             )
             await self._transactions.run_operation(
                 partial(operations.hold_shared_identity, device_id=device_id)

@@ -10,6 +10,7 @@ import asyncio
 from pathlib import Path
 
 from fleetmark_catalog.load import Catalog
+from fleetmark_controller.engine.attempt_log import AttemptLog
 from fleetmark_controller.engine.background import BackgroundTasks
 from fleetmark_controller.engine.clone_guard import CloneGuard
 from fleetmark_controller.engine.device_streams import DeviceStreams
@@ -108,7 +109,10 @@ class Engine:
             wanted,
         )
         self.wait_reasons = WaitReasons(self.dispatcher.waits)
-        self._evaluator = Evaluator(self.reader, self.transactions, self.blobs, self._tasks)
+        attempt_log = AttemptLog(self.registry.name_of)
+        self._evaluator = Evaluator(
+            self.reader, self.transactions, self.blobs, self._tasks, attempt_log
+        )
         self._leases = LeaseMonitor(
             settings.lease_s,
             self.reader,
@@ -121,6 +125,7 @@ class Engine:
         )
         for handler in (
             self.streams.refresh_identities,
+            attempt_log.record,
             self._store_blobs,
             self.streams.send_messages,
             self._evaluator.evaluate_finished,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import sqlite3
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from functools import partial
 
+from fleetmark_controller.engine.attempt_log import AttemptLog
 from fleetmark_controller.engine.background import BackgroundTasks, retry_until_done
 from fleetmark_controller.engine.transactions import Transactions
 from fleetmark_controller.engine.verification import build_run, check_readable, gather, inputs
@@ -18,13 +20,13 @@ from fleetmark_controller.operations import results
 from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.operations.results import Evaluation
 from fleetmark_controller.store.db.reader import Reader
-from fleetmark_controller.store.jobs import attempts
+from fleetmark_controller.store.jobs import attempts, jobs
 from fleetmark_controller.store.jobs.attempts import AttemptKey
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.clock import now_unix_ns
+from fleetmark_core.errors import FleetmarkError
 from fleetmark_core.ids import uuid7
 
-log = logging.getLogger("fleetmark.controller")
 _MAX_CAUSE = 300
 
 
@@ -37,8 +39,10 @@ class Evaluator:
         transactions: Transactions,
         blobs: BlobFolder,
         tasks: BackgroundTasks,
+        attempt_log: AttemptLog,
     ) -> None:
         """Start without worker processes."""
+        self._attempt_log = attempt_log
         self._reader = reader
         self._transactions = transactions
         self._blobs = blobs
@@ -75,11 +79,18 @@ class Evaluator:
         except Exception as error:
             # Every attempt must end in a run or in a failure with a reason. A second try would fail
             # in the same way, and the job would stay in VERIFYING.
-            log.exception("evaluation failed attempt=%s", key)
+            await self._log_failure(key, error)
             reason = f"the evaluation of its results failed: {_cause(error)}"
             await self._store(key, Evaluation(AttemptOutcome.FAILED, reason))
         finally:
             self._evaluating.discard(key)
+
+    async def _log_failure(self, key: AttemptKey, error: Exception) -> None:
+        campaign_id = ""
+        with suppress(OSError, sqlite3.Error, FleetmarkError):
+            job = await self._reader.run(lambda c: jobs.get(c, key.job_id))
+            campaign_id = job.campaign_id if job else ""
+        self._attempt_log.bind(key, campaign_id).failure("evaluation failed", error)
 
     async def _store(self, key: AttemptKey, judgement: Evaluation) -> None:
         finalise = partial(results.finalise, key=key, run_id=uuid7(), judgement=judgement)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from functools import partial
 from sqlite3 import Connection
 
@@ -19,8 +18,9 @@ from fleetmark_controller.store.db.reader import Reader
 from fleetmark_controller.store.jobs import listings
 from fleetmark_controller.store.security import audit
 from fleetmark_core.clock import ClockStepDetector, now_monotonic_ns, now_unix_ns
+from fleetmark_core.log import get_logger
 
-log = logging.getLogger("fleetmark.controller")
+log = get_logger("fleetmark.controller")
 
 
 class LeaseMonitor:
@@ -67,9 +67,10 @@ class LeaseMonitor:
             step_s = clocks.check(now_unix_ns(), now_monotonic_ns())
             if step_s:
                 log.warning(
-                    "clock stepped step_s=%+.0f: later timestamps include the step; leases,"
-                    " durations and the order of results do not",
-                    step_s,
+                    "clock stepped",
+                    step_s=round(step_s),
+                    hint="Later timestamps include the step; leases, durations and the order of"
+                    " results do not",
                 )
                 record = partial(
                     self._transactions.run_operation, partial(_record_step, step_s=step_s)
@@ -77,7 +78,11 @@ class LeaseMonitor:
                 self._tasks.spawn(retry_until_done("record a clock step in the audit log", record))
             for device_id in self._presence.expire(now_monotonic_ns()):
                 log.warning(
-                    "lease expired device_id=%s: no contact for %g s", device_id, self._lease_s
+                    "lease expired",
+                    device=self._registry.name_of(device_id),
+                    device_id=device_id,
+                    lease_s=self._lease_s,
+                    reason="no contact with the device",
                 )
                 expire = partial(sessions.lease_expired, device_id=device_id)
                 perform = partial(self._transactions.run_operation, expire)

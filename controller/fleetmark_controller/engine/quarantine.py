@@ -9,7 +9,6 @@ releases the device; a failure repeats these steps after a pause. Operators rele
 from __future__ import annotations
 
 import asyncio
-import logging
 import sqlite3
 from collections.abc import Sequence
 
@@ -28,8 +27,9 @@ from fleetmark_controller.store.jobs.scheduler_view import HEALTH_CHECK
 from fleetmark_core.clock import NS_PER_S, now_unix_ns, parse_iso
 from fleetmark_core.errors import FleetmarkError
 from fleetmark_core.ids import uuid7
+from fleetmark_core.log import get_logger
 
-log = logging.getLogger("fleetmark.controller")
+log = get_logger("fleetmark.controller")
 _SHORTEST_DEADLINE_S = 600.0
 
 
@@ -64,7 +64,7 @@ class QuarantineMonitor:
         try:
             device = await self._reader.run(lambda c: devices.get(c, device_id))
             if device is not None:
-                log.warning("device quarantined, submitting a health check device=%s", device.name)
+                log.warning("device quarantined", device=device.name, device_id=device_id)
                 await self._power_cycle(device)
                 campaign = await self._submit(device)
                 await self._transactions.run_operation(
@@ -104,16 +104,24 @@ class QuarantineMonitor:
             max_attempts=1,
             submitted_by=HEALTH_CHECK,
         )
+        bound = log.bind(device=device.name, campaign=request.campaign_id)
+
+        def report_progress(text: str) -> None:
+            bound.info("health check prepared", progress=text)
+
         try:
             plan = await self._submission.built(
-                request, await self._submission.plan(request), log.info
+                request, await self._submission.plan(request), report_progress
             )
             # One job is sufficient proof.
             del plan.jobs[1:]
-            await self._submission.submit(request, plan, log.info, "controller", HEALTH_CHECK)
+            await self._submission.submit(
+                request, plan, report_progress, "controller", HEALTH_CHECK
+            )
         except FleetmarkError as error:
-            log.warning("health check not submitted device=%s error=%s", device.name, error)
+            log.warning("health check not submitted", device=device.name, error=error)
             return ""
+        bound.info("health check submitted")
         return request.campaign_id
 
     async def _power_cycle(self, device: Device) -> None:
@@ -128,7 +136,7 @@ class QuarantineMonitor:
             outcome = f"not done: {error}"
         else:
             outcome = await _run(words, self._settings.power_cycle_timeout_s)
-        log.warning("power cycle ended device=%s outcome=%s", device.name, outcome)
+        log.warning("power cycle ended", device=device.name, outcome=outcome)
         await self._transactions.run_operation(
             lambda c, _fx, now: events.add(
                 c, now, "device.power_cycled", device_id=device.device_id, outcome=outcome

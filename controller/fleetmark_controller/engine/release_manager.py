@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sqlite3
 from collections.abc import Callable, Mapping
 
@@ -19,9 +18,10 @@ from fleetmark_controller.wheelbuild import Builder
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.clock import NS_PER_S, now_unix_ns
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.log import get_logger
 from fleetmark_core.release import Release
 
-log = logging.getLogger("fleetmark.controller")
+log = get_logger("fleetmark.controller")
 _OWN = "controller"
 _WARN_S = 14 * 86_400
 
@@ -233,14 +233,16 @@ class ReleaseManager:
 
     def _warn(self, keeper: ReleaseStore) -> None:
         release = keeper.release
-        advice = "run `controller catalog release sign --key FILE` on the host that has the key"
+        hint = (
+            "This host has no catalog key. Run `controller catalog release sign --key FILE` on the"
+            " host that has the key"
+        )
         if release is None:
-            log.warning("no signed release exists, and this host has no catalog key: %s", advice)
+            log.warning("signed release not found", hint=hint)
         elif release.expires_unix_s - _now_s() < _WARN_S:
             days = (release.expires_unix_s - _now_s()) / 86_400
             log.warning(
-                "release expires soon serial=%d days=%.1f, and this host has no catalog key: %s",
-                *(release.serial, days, advice),
+                "release renewal required", serial=release.serial, days=round(days, 1), hint=hint
             )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +10,9 @@ from typing import Any
 
 from fleetmark_controller.export.columns import Column, column
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.log import get_logger
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 Value = int | float | str | bool | None
 
 _MAX_INTEGER = (1 << 63) - 1
@@ -59,8 +59,11 @@ class RowSource:
         for found in described:
             if count := self.misfits.get(found.name):
                 log.warning(
-                    "values with a wrong type exported as null view=%s count=%d column=%s type=%s",
-                    *(view, count, found.name, found.type),
+                    "values with a wrong type exported as null",
+                    view=view,
+                    count=count,
+                    column=found.name,
+                    type=found.type,
                 )
 
     def _fitting(self, described: Sequence[Column], row: Sequence[Any]) -> Iterator[Value]:

@@ -11,6 +11,7 @@ from typing import Any
 from fleetmark_cli.paths import ConfigError, read_config
 from fleetmark_controller.home.catalog_copies import is_replaced
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.log_format import LOG_FORMATS
 from fleetmark_core.suggest import hint
 from fleetmark_protos.channel import DEFAULT_PORT, HANDSHAKE_TIMEOUT_S
 
@@ -79,6 +80,10 @@ class ControllerSettings:
     power_cycle_timeout_s: float = 120.0
     """How long the command `power_cycle` may take."""
 
+    log_format: str = "auto"
+    """Form of log lines on stderr: `text`, `json`, or `auto`, which is text on a terminal and JSON
+    lines otherwise."""
+
     @property
     def mirror_folder(self) -> Path | None:
         """The folder of the mirror, or None."""
@@ -108,6 +113,10 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "power_cycle_timeout_s": (1.0, _DAY_S),
 }
 """Minimum and maximum of each number. Other values make a fleet hang, spin or refuse devices."""
+
+
+CHOICES: Mapping[str, tuple[str, ...]] = {"log_format": LOG_FORMATS}
+"""Allowed values of settings that have only a few."""
 
 
 def load_settings(home: Path, **flags: Any) -> ControllerSettings:
@@ -145,6 +154,13 @@ def load_settings(home: Path, **flags: Any) -> ControllerSettings:
             raise FleetmarkError(ErrorKind.CONFIGURATION, f"{key} is {fault}", str(path))
         chosen[key] = given
     chosen |= {key: value for key, value in flags.items() if value}
+    for key, allowed in CHOICES.items():
+        if key in chosen and chosen[key] not in allowed:
+            raise FleetmarkError(
+                ErrorKind.CONFIGURATION,
+                f"{key} is {chosen[key]!r}, expected {', '.join(allowed)}",
+                next_step=f"Correct the flag, the environment variable or {path}",
+            )
     settings = ControllerSettings(**chosen)
     longest_s = max(settings.heartbeat_idle_s, settings.heartbeat_running_s)
     if settings.lease_s <= longest_s:

@@ -52,6 +52,11 @@ class Registry:
         """Return an identity, or None if it is unknown."""
         return self._identities.get(identity_id)
 
+    def name_of(self, identity_id: str) -> str:
+        """Return the name of an identity, or its id if it is unknown."""
+        identity = self._identities.get(identity_id)
+        return identity.name if identity else identity_id
+
     def admit(self, kind: IdentityKind, identity_id: str, key_sha256: str) -> Caller:
         """Return the caller that a verified certificate names.
 

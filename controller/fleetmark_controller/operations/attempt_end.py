@@ -16,7 +16,7 @@ from fleetmark_controller.lifecycle.states import (
     AttemptState,
     JobState,
 )
-from fleetmark_controller.operations.effects import Effects
+from fleetmark_controller.operations.effects import AttemptEnd, Effects
 from fleetmark_controller.store.devices import device_admin
 from fleetmark_controller.store.jobs import attempts, job_options, jobs
 
@@ -65,6 +65,7 @@ def end_attempt(
     _take_care(connection, job, attempt, ending, reason)
     if verdict.state is not None:
         jobs.transition(connection, now_ns, job, verdict.state, verdict.reason)
+    effects.ended.append(AttemptEnd(attempt.key, job.campaign_id, ending, reason))
     effects.jobs.add(job.job_id)
     effects.schedule = True
     return verdict

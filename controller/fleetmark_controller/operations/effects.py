@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from fleetmark_controller.lifecycle.retry_policy import AttemptOutcome
 from fleetmark_controller.store.jobs.attempts import AttemptKey
 
 
@@ -27,6 +28,16 @@ class StopEffect:
 
 
 @dataclass(frozen=True)
+class AttemptEnd:
+    """The end of an attempt, for the log."""
+
+    key: AttemptKey
+    campaign_id: str
+    outcome: AttemptOutcome
+    reason: str
+
+
+@dataclass(frozen=True)
 class TailEffect:
     """Instruction to a device to start or stop sending the output of an attempt."""
 
@@ -41,6 +52,7 @@ class Effects:
     offers: list[OfferEffect] = field(default_factory=list)
     stops: list[StopEffect] = field(default_factory=list)
     verify: list[AttemptKey] = field(default_factory=list)
+    ended: list[AttemptEnd] = field(default_factory=list)
     jobs: set[str] = field(default_factory=set)
     identities: set[str] = field(default_factory=set)
     """Identities that are new or whose state changed."""

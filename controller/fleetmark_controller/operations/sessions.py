@@ -233,7 +233,7 @@ def _answer(
     if attempt is None:
         return AttemptDecision(report_.key, False, "unknown to this controller")
     if given_up:
-        report(connection, Effects(jobs=effects.jobs), now_ns, report_)
+        report(connection, Effects(jobs=effects.jobs, ended=effects.ended), now_ns, report_)
         return AttemptDecision(report_.key, False, "recorded")
     if attempt.verified or attempt.state in (AttemptState.REFUSED, AttemptState.ABORTED):
         return AttemptDecision(report_.key, False, "recorded")

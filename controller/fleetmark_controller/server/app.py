@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 import sys
 from collections.abc import Callable
@@ -56,6 +55,7 @@ from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.clock import NS_PER_S, now_unix_ns
 from fleetmark_core.disk_space import is_disk_full
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.log import get_logger
 from fleetmark_core.network_address import join_address
 from fleetmark_protos.channel import entry_options, server_options
 from fleetmark_protos.v1 import (
@@ -72,7 +72,7 @@ from fleetmark_protos.v1 import (
 if TYPE_CHECKING:
     from fleetmark_controller.server.mdns_advertise import Advertisement
 
-log = logging.getLogger("fleetmark.controller")
+log = get_logger("fleetmark.controller")
 _GRACE_S = 2.0
 _SWITCH_S = 0.0005
 """Time that a thread holds Python's global interpreter lock while another thread waits for it.
@@ -137,7 +137,7 @@ async def _serve(
     """Serve a locked home. `stack` stops what was started, also if a later step fails."""
     folder, (host, port) = home.folder, listen
     for line in home.protect():
-        log.warning("%s", line)
+        log.warning("access restricted", reason=line)
     catalogs = Catalogs(folder, [Path(place) for place in settings.catalogs])
     catalog = catalogs.load()
     home.check_store()
@@ -146,7 +146,7 @@ async def _serve(
     stored_generation = epochs.stored_generation(home.store)
     home.check_authority(stored_generation)
     if older := home.check_generation(stored_generation):
-        log.warning("%s", older)
+        log.warning("older store detected", reason=older)
     issuer = Issuer(Authority(folder, now_unix_ns()), int(settings.certificate_life_s * NS_PER_S))
     keeper = _keeper(home, settings)
     issuer.catalog_sha256 = lambda: keeper.fingerprint
@@ -193,7 +193,7 @@ async def _serve(
             advertiser.cancel()
             await asyncio.wait([advertiser])
             await advertisement.end()
-    log.info("stopping")
+    log.info("shutdown requested", reason="signal")
     sessions.send_goodbye("the controller is stopping")
     engine.jobs.changes.close()
 
@@ -301,7 +301,7 @@ async def _keep_local(home: Home, engine: Engine, issuer: Issuer, info: ServerIn
             await _write_local(home, engine, issuer, info.address)
             await engine.release_manager.renew_if_due()
         except (OSError, FleetmarkError) as error:
-            log.error("renewal of the local credentials or the release failed error=%s", error)
+            log.error("local credentials or release not renewed", error=error)
 
 
 async def _begin_generation(home: Home, engine: Engine) -> int:

@@ -20,7 +20,6 @@ from __future__ import annotations
 import asyncio
 import heapq
 import ipaddress
-import logging
 import os
 import socket
 import stat
@@ -32,8 +31,9 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from fleetmark_core.clock import NS_PER_S, now_monotonic_ns
+from fleetmark_core.log import get_logger
 
-log = logging.getLogger("fleetmark.controller")
+log = get_logger("fleetmark.controller")
 
 Endpoint = tuple[str, int]
 """Address and port of one end of a connection."""
@@ -157,7 +157,7 @@ class ConnectionMonitor:
             try:
                 least_s = _FLOOD_PAUSE_S if await self._check() else _PAUSE_S
             except OSError as error:
-                log.warning("connections not listed error=%s", error)
+                log.warning("connections not listed", error=error)
 
     async def _check(self) -> bool:
         """Close excess connections; return whether there were any."""
@@ -189,11 +189,11 @@ class ConnectionMonitor:
             source = max(by_source, key=lambda name: by_source[name])
             count = sum(by_source.values())
             log.warning(
-                "connections without calls closed port=%d count=%d addresses=%d most_from=%s",
-                port,
-                count,
-                len(by_source),
-                source,
+                "connections without calls closed",
+                port=port,
+                count=count,
+                sources=len(by_source),
+                most_from=source,
             )
             await self._report(source, count, port)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import logging
 import socket
 from collections.abc import Callable, Iterable
 
@@ -15,10 +14,11 @@ from zeroconf import IPVersion, ServiceInfo
 from zeroconf.asyncio import AsyncZeroconf
 
 from fleetmark_controller.home.device_address import HostAddress, is_container_bridge
+from fleetmark_core.log import get_logger
 from fleetmark_protos.channel import SERVICE_TYPE
 
-log = logging.getLogger("fleetmark.controller")
-_UNFOUND = "devices will not find this controller by themselves"
+log = get_logger("fleetmark.controller")
+_NOT_FOUND = "Devices do not find this controller; start each agent with --controller HOST:PORT"
 _REFRESH_S = 60.0
 
 
@@ -103,11 +103,11 @@ class Advertisement:
                 goodbye = await zeroconf.async_unregister_service(info)
                 await goodbye
         except Exception as error:
-            log.debug("withdrawing the advertisement failed: %r", error)
+            log.debug("advertisement not withdrawn", error=repr(error))
         try:
             await zeroconf.async_close()
         except Exception as error:
-            log.debug("closing multicast DNS failed: %r", error)
+            log.debug("multicast DNS not closed", error=repr(error))
 
     async def _publish(self, addresses: list[str]) -> None:
         self._info = ServiceInfo(
@@ -121,12 +121,12 @@ class Advertisement:
         self._zeroconf = _open()
         await self._zeroconf.async_register_service(self._info, allow_name_change=True)
         self._published, self._warning = set(addresses), ""
-        log.info("advertised on the local network addresses=%s", ",".join(addresses))
+        log.info("controller advertised", addresses=addresses)
 
     def _warn(self, cause: str) -> None:
         """Log a warning, unless it repeats the last one."""
         if cause != self._warning:
-            log.warning("%s: %s", _UNFOUND, cause)
+            log.warning("controller not advertised", error=cause, hint=_NOT_FOUND)
         self._warning = cause
 
 
@@ -144,5 +144,5 @@ def _open() -> AsyncZeroconf:
         try:
             return AsyncZeroconf(ip_version=version)
         except (OSError, RuntimeError) as error:
-            log.debug("no multicast DNS on %s: %r", version, error)
+            log.debug("multicast DNS not opened", family=version.name, error=repr(error))
     return AsyncZeroconf(ip_version=IPVersion.V6Only)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
-log = logging.getLogger("fleetmark.controller")
+from fleetmark_core.log import get_logger
+
+log = get_logger("fleetmark.controller")
 _WITHOUT_END = 1 << 20
 """Limit to request where the system sets none: more than any fleet has devices."""
 _FEW = 4096
@@ -54,15 +55,16 @@ def raise_limit() -> int | None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
             soft = wanted
         except (OSError, ValueError) as error:
-            log.warning("limit of open files not raised limit=%d error=%s", soft, error)
+            log.warning("limit of open files not raised", limit=soft, error=error)
     if soft == resource.RLIM_INFINITY:
         return None
     shares = share_connections(soft)
     if shares is not None and soft < _FEW:
         log.warning(
-            "limit of open files is low limit=%d: at most %d devices and operators can connect."
-            " Raise the hard limit (`ulimit -Hn`, LimitNOFILE= in the systemd unit)",
-            soft,
-            shares.session,
+            "low limit of open files detected",
+            limit=soft,
+            connections=shares.session,
+            hint=f"At most {shares.session} devices and operators can connect. Raise the hard limit"
+            " (`ulimit -Hn`, LimitNOFILE= in the systemd unit)",
         )
     return soft

@@ -8,7 +8,6 @@ the next start removes.
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 import sys
 import tarfile
@@ -29,10 +28,11 @@ from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.digest import sha256_file
 from fleetmark_core.document_parser import parse_json, parse_toml
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.log import get_logger
 from fleetmark_core.regular_file import read_regular
 from fleetmark_core.safe_unpack import UnpackLimits, unpack
 
-log = logging.getLogger("fleetmark.controller")
+log = get_logger("fleetmark.controller")
 _MAX_PROJECT_BYTES = 1 << 20
 ProgressCallback = Callable[[str], None]
 
@@ -72,7 +72,7 @@ class Builder:
                 )
                 key = str(entry["key"])
             except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-                log.warning("invalid build record ignored file=%s error=%s", file, error)
+                log.warning("invalid build record ignored", path=file, error=error)
                 continue
             # A wheel whose blob was removed is built again.
             if self._blobs.has(wheel.sha256):
@@ -202,7 +202,7 @@ class Builder:
         except FleetmarkError as error:
             raise build_error(build, error.what) from error
         if code != 0:
-            log.error("build failed build=%s\n%s", build, "\n".join(lines[-50:]))
+            log.error("build failed", build=build, output="\n".join(lines[-50:]))
             raise build_error(build, _key_line(lines) or f"exit code {code}")
 
     def _remember(self, build: Build, sha256: str, size_bytes: int) -> None:

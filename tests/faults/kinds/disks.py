@@ -134,7 +134,7 @@ def controller_io(fleet: FaultyFleet, chance: random.Random) -> None:
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, most))
 
 
-@fault("I/O errors of the controller's blobs", told=r"results waiting job=", jobs=6)
+@fault("I/O errors of the controller's blobs", told=r"results not uploaded .*job=", jobs=6)
 def blobs_io(fleet: FaultyFleet, chance: random.Random) -> None:
     fleet.await_runs(1)
     blobs = fleet.home / "blobs"

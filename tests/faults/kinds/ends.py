@@ -38,7 +38,7 @@ def agent(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault(
     "SIGTERM of an agent that holds a result",
-    told=rf"results waiting job=|{AWAY}",
+    told=rf"results not uploaded .*job=|{AWAY}",
     boards=1,
     jobs=3,
 )
@@ -88,7 +88,7 @@ def _second(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @fault(
     "agent one version older",
-    told=r"agent=0 controller=1: .* update the agent",
+    told=r"agent=0 controller=1 hint=.* update the agent",
     before=lambda fleet: _speak(fleet, "board1", 0),
 )
 def older_agent(fleet: FaultyFleet, chance: random.Random) -> None:
@@ -97,7 +97,7 @@ def older_agent(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault(
     "agent one version newer",
-    told=r"agent=2 controller=1: .* update the controller",
+    told=r"agent=2 controller=1 hint=.* update the controller",
     before=lambda fleet: _speak(fleet, "board1", 2),
 )
 def newer_agent(fleet: FaultyFleet, chance: random.Random) -> None:

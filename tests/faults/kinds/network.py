@@ -80,7 +80,7 @@ def download(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault(
     "result upload cut ten times",
-    told=rf"results waiting job=.* error=(the connection to .* was lost|{AWAY})",
+    told=rf"results not uploaded .*job=.* error=.*(the connection to .* was lost|{AWAY})",
     boards=1,
     jobs=2,
     ballast_kib=4 * 1024,

@@ -8,7 +8,7 @@ import time
 from tests.faults.harness import LEASE_S, FaultyFleet, fault, paused
 from tests.support.processes import until
 
-_LOST = r"lease expired: no contact with the device|no contact for"
+_LOST = r"lease expired: no contact with the device|lease expired device=board\d "
 
 
 @fault("agent stopped for longer than its lease", told=_LOST, duration_s=1.0)

@@ -155,11 +155,11 @@ async def test_without_a_controller_an_agent_waits_for_it(
 ) -> None:
     await controller.stop()
     await agent.start(wait=False)
-    while "retrying" not in (agent.said() if agent.log.exists() else ""):
+    while "connection failed" not in agent.events():
         await asyncio.sleep(0.05)
     await controller.start()
     await asyncio.wait_for(controller.online.wait(), 30)
-    assert agent.said().count("retrying") == 1
+    assert agent.events().count("connection failed") == 1
     assert await agent.end() == 0
 
 

@@ -446,7 +446,7 @@ except OSError:
     key = (order.job_id, 1)
     controller.offer(order)
     await controller.wait_for(lambda: "RUNNING" in controller.states(key))
-    while "results not stored yet" not in agent.said():
+    while "results not stored" not in agent.events():
         await asyncio.sleep(0.05)
     # The agent is there all the while.
     seen = len(controller.heartbeats)

@@ -27,7 +27,7 @@ END_S = 15.0
 WORKERS = 2
 _EXIT_CODES = (2, 4)
 """Of `fleetmark_core.errors`: a file that is not valid, or a home that is refused."""
-_CONNECTED = "connected to the controller"
+_CONNECTED = "controller connected"
 _ADVICE = re.compile(
     r"\b(Restore|restore|Remove|remove|Mend|Repair|Correct|Create|Give|Free|Make|Name|Choose|Run|Move)\b"
 )

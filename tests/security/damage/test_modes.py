@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import stat
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.security.damage.programs import End, Homes, last_line, start
+from tests.support.log_lines import parse_log
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("damages")]
 NO_FLAGS = "" if os.geteuid() == 0 and shutil.which("chattr") else "needs root and chattr"
@@ -41,9 +41,11 @@ def mode(path: Path) -> int:
 
 def warnings(end: End) -> list[str]:
     """Return the warnings of a program's log that tell of modes."""
-    logged = [json.loads(line) for line in end.said.splitlines() if line.startswith("{")]
-    said = [line["message"] for line in logged if line["level"] == "warning"]
-    return [message for message in said if " its mode was set to " in message]
+    return [
+        line.fields["reason"]
+        for line in parse_log(end.said)
+        if (line.level, line.event) == ("warning", "access restricted")
+    ]
 
 
 def warned_of(program: str, home: Path, name: str, wide: int) -> str:

@@ -13,6 +13,7 @@ from fleetmark_agent.net import connection
 from fleetmark_agent.net.connection import ControllerConnection
 from fleetmark_agent.net.transport import Stream, TransportError
 from fleetmark_agent.session.messages import Append, Appended, AttemptRef
+from fleetmark_core.log import LogEvent
 
 
 class Unreachable:
@@ -58,7 +59,11 @@ async def logged(
         running = asyncio.ensure_future(link.run())
         await transport.ended.wait()
         running.cancel()
-    found = [record.getMessage().removesuffix("; retrying") for record in caplog.records]
+    found = [
+        str(record.msg.fields["error"])
+        for record in caplog.records
+        if isinstance(record.msg, LogEvent)
+    ]
     assert link.outage == found[-1]
     return found
 

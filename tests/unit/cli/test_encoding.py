@@ -87,7 +87,7 @@ def test_json_keeps_every_character(encoding: str, monkeypatch: pytest.MonkeyPat
         logging.getLogger("test").warning("%s", value["name"])
 
     _, err = written(encoding, monkeypatch, log)
-    assert json.loads(err)["message"] == value["name"]
+    assert json.loads(err)["event"] == value["name"]
 
 
 def test_columns_of_a_table_stay_aligned(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,16 +8,16 @@ restored.
 from __future__ import annotations
 
 import json
-import logging
 import os
 from pathlib import Path
 from typing import Any
 
 from fleetmark_agent.fingerprint import sysfs
 from fleetmark_core.atomic_file import sync_folder, write_atomic
+from fleetmark_core.log import get_logger
 from fleetmark_core.regular_file import read_regular
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 WANTED = "performance"
 JOURNAL = "tuning.json"
@@ -74,11 +74,14 @@ class Tuning:
                 continue
             try:
                 path.write_text(setting["before"])
-                log.info("%s is %s again", setting["path"], setting["before"])
+                log.info("setting restored", path=str(path), value=setting["before"])
             except OSError as error:
                 failed = True
                 log.warning(
-                    "%s stays %s: %s", setting["path"], setting["set"], error.strerror or error
+                    "setting not restored",
+                    path=str(path),
+                    value=setting["set"],
+                    error=error.strerror or error,
                 )
         if not failed:
             self._forget()
@@ -117,7 +120,12 @@ class Tuning:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            log.warning("%s cannot be read, nothing is set back: %s", self.journal, error)
+            log.warning(
+                "journal of settings not read",
+                path=self.journal,
+                error=error,
+                hint="The settings that it lists stay as they are",
+            )
             self._forget()
             return None
 
@@ -126,4 +134,4 @@ class Tuning:
             self.journal.unlink(missing_ok=True)
             sync_folder(self.journal.parent)
         except OSError as error:
-            log.warning("%s cannot be removed: %s", self.journal, error)
+            log.warning("journal of settings not removed", path=self.journal, error=error)
