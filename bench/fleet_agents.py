@@ -143,7 +143,7 @@ async def main(address: str, first: int, count: int, capabilities: Path) -> None
 
     members = [
         Member(
-            AgentIdentity(device_id, uuid7(), name, "0", _of_board(facts, first + number)),
+            AgentIdentity(device_id, uuid7(), name, "0", _of_device(facts, first + number)),
             address,
             tls,
             lambda number=number: welcome(number),  # type: ignore[misc]
@@ -165,7 +165,7 @@ async def main(address: str, first: int, count: int, capabilities: Path) -> None
             print("left", flush=True)
 
 
-def _of_board(facts: Capabilities, number: int) -> Capabilities:
+def _of_device(facts: Capabilities, number: int) -> Capabilities:
     """Return the capabilities of one of many equal devices: only their free disk differs."""
     free_bytes = max(0, facts.storage.free_bytes - 4096 * number)
     return replace(facts, storage=replace(facts.storage, free_bytes=free_bytes))

@@ -123,10 +123,10 @@ def _write(folder: Path, kind: str, name: str, text: str, version: str) -> Path:
 
 def make_devices(count: int) -> list[Capabilities]:
     """Return different devices: architecture, interpreters, C library, memory and software vary."""
-    return [_board(number) for number in range(count)]
+    return [_device(number) for number in range(count)]
 
 
-def _board(number: int) -> Capabilities:
+def _device(number: int) -> Capabilities:
     arch = "aarch64" if number % 8 == 7 else "x86_64"
     glibc = 28 + number % 9
     versions = [PYTHONS[(number + step) % 4] + f".{number % 12}" for step in range(1 + number % 3)]

@@ -69,13 +69,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(scope="session")
-def x86_board() -> Capabilities:
-    """An x86_64 Debian board with Python 3.11."""
+def x86_device() -> Capabilities:
+    """An x86_64 Debian device with Python 3.11."""
     platforms = [f"manylinux_2_{minor}_x86_64" for minor in range(36, 4, -1)]
     return Capabilities(
         os=Os("linux", "Debian GNU/Linux", "12", "6.1.0", "glibc", "2.36"),
         arch="x86_64",
-        board=Board(model="Test board"),
+        board=Board(model="Test device"),
         cpu=Cpu(logical_cores=2, usable_cores=2, model="Test CPU"),
         memory=Memory(total_bytes=4 * GIB, swap_bytes=0),
         storage=Storage(total_bytes=64 * GIB, free_bytes=32 * GIB),

@@ -1,4 +1,4 @@
-"""Emulated arm64 boards and a real x86_64 one at a real controller.
+"""Emulated arm64 devices and a real x86_64 one at a real controller.
 
 Without an aarch64 userland these tests fail, and say why: whoever asks for them wants them run.
 """
@@ -15,7 +15,7 @@ from tests.arm64.userland import CannotBeMade, Userland, userland
 
 
 @pytest.fixture(scope="session")
-def boards() -> Userland:
+def sample_devices() -> Userland:
     """The userland, made once; the tests fail where it cannot be."""
     try:
         return userland()
@@ -24,13 +24,15 @@ def boards() -> Userland:
 
 
 @pytest.fixture(scope="session")
-def fleet(boards: Userland, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedFleet]:
-    """A controller with two arm64 boards and one x86_64 board."""
-    made = EmulatedFleet(tmp_path_factory.mktemp("fleet"), boards)
+def fleet(
+    sample_devices: Userland, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[EmulatedFleet]:
+    """A controller with two arm64 devices and one x86_64 device."""
+    made = EmulatedFleet(tmp_path_factory.mktemp("fleet"), sample_devices)
     try:
         made.start_controller("--catalog", str(Path(__file__).with_name("catalog")))
-        made.start_board("arm-1")
-        made.start_board("arm-2")
+        made.start_device("arm-1")
+        made.start_device("arm-2")
         made.start_agent("desk")
         made.wait_for("arm-1", "arm-2")
         yield made

@@ -1,4 +1,4 @@
-"""A fleet with emulated arm64 boards: real agents in an aarch64 userland."""
+"""A fleet with emulated arm64 devices: real agents in an aarch64 userland."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from fleetmark_core.errors import FleetmarkError
 from tests.arm64.userland import CACHE, Userland
 from tests.support.processes import BIN, Fleet, environment, until
 
-# An emulated agent needs seconds for what a board does in tens of milliseconds.
+# An emulated agent needs seconds for what a device does in tens of milliseconds.
 EMULATED_PATIENCE_S = 240.0
 BUILDS = CACHE / "builds"
 
 
 class EmulatedFleet(Fleet):
-    """A fleet with boards in an aarch64 userland."""
+    """A fleet with devices in an aarch64 userland."""
 
     def __init__(self, folder: Path, userland: Userland) -> None:
         super().__init__(folder)
         self.userland = userland
         self.has_loadgen = False
-        self.board_python = userland.install_agent(folder / "board")
+        self.device_python = userland.install_agent(folder / "board")
         (self.home / "config.toml").write_text(
             "heartbeat_idle_s = 2.0\nheartbeat_running_s = 2.0\nlease_s = 60.0\n"
         )
 
-    def start_board(self, name: str) -> None:
+    def start_device(self, name: str) -> None:
         """Start an emulated agent; it is online some time after this returns."""
         binaries = self.userland.folder / "root" / "usr" / "bin"
         command = [
-            *(str(self.board_python), "-m", "fleetmark_agent.cli", "start"),
+            *(str(self.device_python), "-m", "fleetmark_agent.cli", "start"),
             *("--home", str(self.folder / name), "--controller", self.address, "--name", name),
         ]
         with (self.folder / f"{name}.log").open("ab") as log:
@@ -53,7 +53,7 @@ class EmulatedFleet(Fleet):
             until(lambda name=name: self.presence(name) == "online", look, EMULATED_PATIENCE_S)
 
     def long(self, *arguments: str, patience_s: float = 1800.0) -> subprocess.CompletedProcess[str]:
-        """A command of `controller` that may build a wheel and measure on emulated boards."""
+        """A command of `controller` that may build a wheel and measure on emulated devices."""
         return subprocess.run(
             [str(BIN / "controller"), *arguments],
             env=self.environment(),

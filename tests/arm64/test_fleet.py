@@ -1,4 +1,4 @@
-"""`--fleet arm64` on two emulated arm64 boards beside an x86_64 one."""
+"""`--fleet arm64` on two emulated arm64 devices beside an x86_64 one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.arm64.emulated import EmulatedFleet
 
 pytestmark = [pytest.mark.arm64, pytest.mark.timeout(1800)]
 SMALL = ("--scenario", "SingleStream", "--fleet", "arm64")
-# Emulated, on a machine that may be busy: the limits of the profile are for boards.
+# Emulated, on a machine that may be busy: the limits of the profile are for devices.
 PATIENT = ("--timeout", "1500", "--wait")
 
 
@@ -29,7 +29,7 @@ def facts(fleet: EmulatedFleet, name: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("name", ["arm-1", "arm-2"])
-def test_the_unmodified_agent_reports_an_arm64_board(fleet: EmulatedFleet, name: str) -> None:
+def test_the_unmodified_agent_reports_an_arm64_device(fleet: EmulatedFleet, name: str) -> None:
     found = facts(fleet, name)
     assert found["arch"] == "aarch64"
     assert "arm64" in found["tags"]
@@ -42,7 +42,7 @@ def test_the_unmodified_agent_reports_an_arm64_board(fleet: EmulatedFleet, name:
         assert not any("x86" in platform for platform in interpreter["platforms"])
 
 
-def test_a_dry_run_says_what_is_built_first_and_why_the_third_board_is_left_out(
+def test_a_dry_run_says_what_is_built_first_and_why_the_third_device_is_left_out(
     fleet: EmulatedFleet,
 ) -> None:
     done = fleet.run("schedule", "fashion-mnist", *SMALL, "--dry-run", "--json")
@@ -60,7 +60,7 @@ def test_a_dry_run_says_what_is_built_first_and_why_the_third_board_is_left_out(
     assert "Built first, once" in told and "Left out" in told
 
 
-def test_any_package_that_has_only_sources_is_built_and_runs_on_the_board(
+def test_any_package_that_has_only_sources_is_built_and_runs_on_the_device(
     fleet: EmulatedFleet, tmp_path: Path
 ) -> None:
     """crcmod 1.7 has one file on the index: its sources."""
@@ -97,7 +97,7 @@ def campaign_of(said: str) -> str:
     ("variation", "runtime", "label"),
     [("onnx", "onnxruntime", "fp32,onnx"), ("tflite", "ai-edge-litert", "fp32,tflite")],
 )
-def test_a_campaign_runs_on_exactly_the_two_arm64_boards(
+def test_a_campaign_runs_on_exactly_the_two_arm64_devices(
     with_loadgen: EmulatedFleet, variation: str, runtime: str, label: str
 ) -> None:
     fleet = with_loadgen
@@ -129,7 +129,7 @@ def test_a_campaign_runs_on_exactly_the_two_arm64_boards(
             assert name.endswith(("aarch64.whl", "-any.whl")), name
 
 
-def test_accuracy_on_an_arm64_board_is_that_of_the_model(with_loadgen: EmulatedFleet) -> None:
+def test_accuracy_on_an_arm64_device_is_that_of_the_model(with_loadgen: EmulatedFleet) -> None:
     fleet = with_loadgen
     words = (
         "--variation",

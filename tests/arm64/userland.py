@@ -65,7 +65,7 @@ class Userland:
 
     @property
     def python(self) -> Path:
-        """Python as the board's system has it."""
+        """Python as the device's system has it."""
         return self.folder / "root" / "usr" / "bin" / "python3.11"
 
     @property

@@ -1,4 +1,4 @@
-"""Two boards from one disk image: noticed, held back, and made two devices."""
+"""Two devices from one disk image: noticed, held back, and made two devices."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ SCHEDULE, *COMPARE, RUNS, REPLAY = commands("docs/how-to/comparing.md")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     with fleet_in(tmp_path_factory.mktemp("comparing")) as fleet:
         fleet.start_controller()
-        fleet.start_agent("board-1")
+        fleet.start_agent("device-1")
         assert fleet.run(*SCHEDULE[1:]).returncode == 0
         yield fleet
 
@@ -93,7 +93,7 @@ def test_a_replay(fleet: Fleet) -> None:
     assert "program_result." not in done.stdout, "the same lock runs alike"
     made = fleet.query(
         "SELECT lockfile_sha256, parameters, device FROM runs JOIN campaigns USING (campaign_id)"
-        " WHERE selector = 'name=board-1'"
+        " WHERE selector = 'name=device-1'"
     )
     before = fleet.query(
         f"SELECT lockfile_sha256, parameters, device FROM runs WHERE run_id = '{first}'"

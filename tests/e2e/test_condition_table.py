@@ -1,6 +1,6 @@
 """Disturbances, provoked while a real agent runs a job for a real controller: each is named.
 
-The board's files are a tree that the test changes; the busy neighbour is a real one. The job has
+The device's files are a tree that the test changes; the busy neighbour is a real one. The job has
 genuine LoadGen logs whose times are made those of the job. Other processes of the machine may
 disturb a run, too, so that only a reason's presence is asked for where that is what was provoked.
 """
@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from tests.support import noop_benchmark
-from tests.support.board_tree import CPU, BoardTree
+from tests.support.device_tree import CPU, DeviceTree
 from tests.support.processes import Fleet, fleet_in, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("condition")]
@@ -58,14 +58,14 @@ time.sleep(0.3)
 MEASURED_S = 1.5
 
 
-class Board:
-    """A fleet of one board, whose files are a tree."""
+class Device:
+    """A fleet of one device, whose files are a tree."""
 
-    def __init__(self, fleet: Fleet, tree: BoardTree) -> None:
+    def __init__(self, fleet: Fleet, tree: DeviceTree) -> None:
         self.fleet = fleet
         self.tree = tree
 
-    def run(self, disturb: Callable[[BoardTree], object] = id, *flags: str) -> str:
+    def run(self, disturb: Callable[[DeviceTree], object] = id, *flags: str) -> str:
         """Run one job and disturb it while it measures; returns its run."""
         before = set(self.fleet.marks.glob("*.begin"))
 
@@ -99,9 +99,9 @@ class Board:
 
 
 @pytest.fixture(scope="module")
-def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
+def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Device]:
     folder = tmp_path_factory.mktemp("condition")
-    tree = BoardTree(folder / "tree").calm()
+    tree = DeviceTree(folder / "tree").calm()
     with fleet_in(folder) as fleet:
         catalog = noop_benchmark.make_catalog(folder / "catalog")
         (catalog / "program" / "toy" / "main.py").write_text(PROGRAM)
@@ -110,28 +110,28 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
         condition = "condition = { least_runs = 2, most_runs = 3, cool_wait_s = 60 }\n"
         benchmark.write_text(text.replace("[benchmark]\n", f"[benchmark]\n{condition}"))
         fleet.start_controller("--catalog", str(catalog))
-        home = folder / "board-1"
+        home = folder / "device-1"
         home.mkdir()
         (home / "config.toml").write_text(
             f'telemetry_interval_s = 0.2\ndetect_interval_s = 0\nsystem_root = "{tree.root}"\n'
         )
-        fleet.start_agent("board-1")
-        yield Board(fleet, tree)
+        fleet.start_agent("device-1")
+        yield Device(fleet, tree)
 
 
 @pytest.fixture(autouse=True)
-def calm(board: Board) -> None:
-    """Each test begins on a calm board without sensors of power."""
-    for path in (board.tree.root / "sys/class").glob("powercap/*/*"):
+def calm(device: Device) -> None:
+    """Each test begins on a calm device without sensors of power."""
+    for path in (device.tree.root / "sys/class").glob("powercap/*/*"):
         path.unlink()
-    board.tree.calm()
+    device.tree.calm()
 
 
-def battery(tree: BoardTree) -> None:
+def battery(tree: DeviceTree) -> None:
     tree.power_supply(mains=False, discharging=True)
 
 
-DISTURBANCES: dict[str, tuple[str, Callable[[BoardTree], object], str]] = {
+DISTURBANCES: dict[str, tuple[str, Callable[[DeviceTree], object], str]] = {
     "fake throttling": ("throttled", lambda t: t.firmware(0x4), "throttled: the device throttled"),
     "frequency drift": ("frequency_drift", lambda t: t.clock(600), "from 1800 to 600 MHz"),
     "battery switch": ("power_mode_change", battery, "power=mains became power=battery"),
@@ -156,66 +156,66 @@ ALL_AT_ONCE = (
 )
 
 
-def test_all_at_once_and_then_nothing(board: Board) -> None:
-    def disturb(tree: BoardTree) -> None:
+def test_all_at_once_and_then_nothing(device: Device) -> None:
+    def disturb(tree: DeviceTree) -> None:
         for name in ALL_AT_ONCE:
             DISTURBANCES[name][1](tree)
 
-    run = board.run(disturb)
-    found = board.figures(run)
+    run = device.run(disturb)
+    found = device.figures(run)
     wanted = {DISTURBANCES[name][0] for name in ALL_AT_ONCE}
     assert wanted <= found["codes"]
     assert (found["loadgen_validity"], found["condition"]) == ("VALID", "suspicious")
-    lines = board.shown(run)
+    lines = device.shown(run)
     for name in ALL_AT_ONCE:
         code, _, words = DISTURBANCES[name]
         assert f"- {code}: " in lines and words in lines
     assert "LoadGen    VALID\nCondition  suspicious\n" in lines
     assert "Energy     unavailable: the device has no power or energy sensor" in lines
-    path = board.fleet.folder / "runs.csv"
-    done = board.fleet.run("export", "--format", "csv", "--out", str(path))
+    path = device.fleet.folder / "runs.csv"
+    done = device.fleet.run("export", "--format", "csv", "--out", str(path))
     assert done.returncode == 0, done.stderr
     header = path.read_text().splitlines()[0].split(",")
     assert {"energy_per_query_j", "energy_unavailable", "temperature_start_c"} <= set(header)
-    # The same board without: only neighbours may be named.
-    board.tree.calm()
-    assert board.figures(board.run())["codes"] <= {"competing_load"}
+    # The same device without: only neighbours may be named.
+    device.tree.calm()
+    assert device.figures(device.run())["codes"] <= {"competing_load"}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DISTURBANCES)
-def test_each_disturbance_is_named(board: Board, name: str) -> None:
+def test_each_disturbance_is_named(device: Device, name: str) -> None:
     code, disturb, words = DISTURBANCES[name]
-    (board.tree.root / "var/lib/nvpmodel/status").unlink(missing_ok=True)
-    run = board.run(disturb)
-    assert board.figures(run)["codes"] - {"competing_load"} == {code}
-    assert words in board.shown(run)
+    (device.tree.root / "var/lib/nvpmodel/status").unlink(missing_ok=True)
+    run = device.run(disturb)
+    assert device.figures(run)["codes"] - {"competing_load"} == {code}
+    assert words in device.shown(run)
 
 
 @pytest.mark.slow
-def test_a_warm_start_is_named(board: Board) -> None:
-    board.tree.temperature(72)
-    run = board.run()
-    assert board.figures(run)["codes"] - {"competing_load"} == {"warm_start"}
-    shown = board.shown(run)
+def test_a_warm_start_is_named(device: Device) -> None:
+    device.tree.temperature(72)
+    run = device.run()
+    assert device.figures(run)["codes"] - {"competing_load"} == {"warm_start"}
+    shown = device.shown(run)
     assert "warm_start: the device was at 72 °C before the job began (72, limit 65)" in shown
 
 
 @pytest.mark.slow
-def test_a_busy_neighbour_is_named(board: Board) -> None:
+def test_a_busy_neighbour_is_named(device: Device) -> None:
     neighbour = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
-        run = board.run()
+        run = device.run()
     finally:
         neighbour.kill()
         neighbour.wait()
-    assert "competing_load" in board.figures(run)["codes"]
-    assert "- competing_load: other processes took" in board.shown(run)
+    assert "competing_load" in device.figures(run)["codes"]
+    assert "- competing_load: other processes took" in device.shown(run)
 
 
-def test_a_stable_campaign_with_energy(board: Board) -> None:
+def test_a_stable_campaign_with_energy(device: Device) -> None:
     """It cools first, sets the governor and sets it back, repeats, and has its joules."""
-    tree = board.tree
+    tree = device.tree
     tree.temperature(80)
     stopped = threading.Event()
 
@@ -233,60 +233,60 @@ def test_a_stable_campaign_with_energy(board: Board) -> None:
     user.start()
     seen: list[str] = []
 
-    def look(tree: BoardTree) -> None:
+    def look(tree: DeviceTree) -> None:
         seen.append(tree.get(f"{CPU}/cpufreq/policy0/scaling_governor"))
 
     try:
-        run = board.run(look, "--stable")
+        run = device.run(look, "--stable")
     finally:
         stopped.set()
         user.join()
     assert seen == ["performance"]
     assert tree.get(f"{CPU}/cpufreq/policy0/scaling_governor") == "powersave"
-    found = board.figures(run)
+    found = device.figures(run)
     assert found["energy_j"] == pytest.approx(20 * found["duration_s"], rel=0.3)
     assert found["power_mean_w"] == pytest.approx(20, rel=0.3)
     assert found["energy_per_query_j"] == found["energy_j"] / found["query_count"]
     assert (found["energy_source"], found["energy_official"]) == ("rapl package-0 (cpu)", 0)
     assert found["repeat_interval_percent"] == 0, "the toy's figures are all the same"
-    lines = board.shown(run)
+    lines = device.shown(run)
     assert "governor performance instead of powersave" in lines
     assert "- unofficial, by rapl package-0 (cpu)" in lines
-    campaigns = board.fleet.query(
+    campaigns = device.fleet.query(
         "SELECT count(*), count(DISTINCT repetition) FROM jobs WHERE campaign_id ="
         f" (SELECT campaign_id FROM runs WHERE run_id = '{run}')"
     )
     assert campaigns == [(2, 2)], "two runs that agree are enough for this benchmark"
-    _import_power(board, run, found)
+    _import_power(device, run, found)
 
 
-def _import_power(board: Board, run: str, found: dict[str, Any]) -> None:
+def _import_power(device: Device, run: str, found: dict[str, Any]) -> None:
     """The same run with the log of an analyzer."""
-    path = board.fleet.folder / "spl.txt"
+    path = device.fleet.folder / "spl.txt"
     started = datetime.fromisoformat(found["started_at"].replace("Z", "+00:00"))
     lines = []
     for number in range(-1, 8):
         at = (started + timedelta(seconds=0.1 + number / 4)).strftime("%m-%d-%Y %H:%M:%S.%f")[:-3]
         lines.append(f"Time,{at},Watts,{24 + number},Volts,228.5,Amps,0.2,PF,0.48,Mark,x")
     path.write_text("\n".join(lines) + "\n")
-    told = board.fleet.run("results", "import-power", run, str(path), "--json")
+    told = device.fleet.run("results", "import-power", run, str(path), "--json")
     assert told.returncode == 0, told.stderr
     reply = json.loads(told.stdout)
     for _ in range(2):
-        assert board.fleet.run("results", "import-power", run, str(path)).returncode == 0
-        after = board.figures(run)
+        assert device.fleet.run("results", "import-power", run, str(path)).returncode == 0
+        after = device.figures(run)
         assert after["energy_j"] == pytest.approx(reply["power_mean_w"] * found["duration_s"])
         assert (after["energy_source"], after["energy_official"]) == ("PTDaemon (board)", 1)
         assert [file["name"] for file in after["files"]].count("spl.txt") == 1
-    assert "- official, by PTDaemon (board)" in board.shown(run)
-    late = board.fleet.run("results", "import-power", run, str(path), "--clock-offset", "3600")
+    assert "- official, by PTDaemon (board)" in device.shown(run)
+    late = device.fleet.run("results", "import-power", run, str(path), "--clock-offset", "3600")
     assert late.returncode == 4
     assert "no sample in the measured interval" in late.stderr
     assert "--clock-offset" in late.stderr
     path.write_text("nothing of power\n")
-    other = board.fleet.run("results", "import-power", run, str(path))
+    other = device.fleet.run("results", "import-power", run, str(path))
     assert (other.returncode, other.stdout) == (4, "")
     assert "contains no PTDaemon line" in other.stderr
-    assert board.fleet.run("results", "import-power", "0000", str(path)).returncode == 3
-    acts = json.loads(board.fleet.run("audit", "show", "--json").stdout)
+    assert device.fleet.run("results", "import-power", "0000", str(path)).returncode == 3
+    acts = json.loads(device.fleet.run("audit", "show", "--json").stdout)
     assert [row["subject"] for row in acts if row["action"] == "run.import_power"] == [run] * 3

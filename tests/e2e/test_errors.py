@@ -170,7 +170,7 @@ def test_a_full_disk_on_the_agent_is_named_with_both_figures(tmp_path: Path) -> 
         with fleet_in(tmp_path) as fleet:
             fleet.start_controller()
             fleet.start_agent("cramped", home=small / "home")
-            # Full after the board has said how much is free: the agent itself finds out.
+            # Full after the device has said how much is free: the agent itself finds out.
             with (small / "filler").open("wb") as filler:
                 os.posix_fallocate(filler.fileno(), 0, 300 * 1024 * 1024)
             schedule = (
@@ -215,4 +215,4 @@ def test_backing_up_while_running_makes_a_home(fleet: Fleet, tmp_path: Path) -> 
         shutil.rmtree(second.home)
         shutil.copytree(copy, second.home)
         second.start_controller()
-        until(lambda: second.presence("board") == "offline", "the board's row")
+        until(lambda: second.presence("board") == "offline", "the device's row")

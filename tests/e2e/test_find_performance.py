@@ -1,4 +1,4 @@
-"""What a board was found to do, from the search on it to the runs that are told of it."""
+"""What a device was found to do, from the search on it to the runs that are told of it."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_people_see_each_test_of_a_search(fleet: Fleet) -> None:
     assert trace == json.loads(str(search))
 
 
-def test_a_compliance_test_runs_on_a_board(fleet: Fleet) -> None:
+def test_a_compliance_test_runs_on_a_device(fleet: Fleet) -> None:
     ran = run_of(fleet, "--scenario", "SingleStream", "--mode", "TEST01")
     assert ran["mode"] == "TEST01"
     assert (

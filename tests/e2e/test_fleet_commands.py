@@ -178,7 +178,7 @@ def test_a_dry_run_explains_every_device_even_if_none_matches(fleet: Fleet) -> N
     assert "site=lab1: site is lab1" in shown
 
 
-def test_boards_with_a_weaker_sandbox_are_left_out(fleet: Fleet) -> None:
+def test_devices_with_a_weaker_sandbox_are_left_out(fleet: Fleet) -> None:
     fleet.start_agent("weak", "--sandbox", "limits", "--label", "site=lab3")
     words = ["schedule", "toy", "--dry-run", "--json", "--min-sandbox", "landlock"]
     try:
@@ -209,7 +209,7 @@ def test_size_and_time_come_first_and_large_ones_are_refused(fleet: Fleet) -> No
     assert "estimated from the profile" in done.stdout
 
 
-def test_a_drained_board_waits_says_so_and_is_resumed(fleet: Fleet) -> None:
+def test_a_drained_device_waits_says_so_and_is_resumed(fleet: Fleet) -> None:
     ok(fleet, "fleet", "drain", "one", "--reason", "new fan")
     campaign = submit(fleet, "--fleet", "name=one")
     (job,) = jobs(fleet, campaign)
@@ -273,7 +273,7 @@ def test_old_names_of_commands_work_and_name_the_new_ones(fleet: Fleet) -> None:
     assert campaign[-8:] in ok(fleet, "campaign", "list")
 
 
-def test_a_reserved_board_takes_its_holders_jobs_only(fleet: Fleet) -> None:
+def test_a_reserved_device_takes_its_holders_jobs_only(fleet: Fleet) -> None:
     anna, ben = (credentials(fleet, name) for name in ("anna", "ben"))
     said = ok(fleet, "fleet", "reserve", "one", "--for", "1h", *anna)
     assert "one is reserved for anna until" in said
@@ -355,7 +355,7 @@ def test_a_job_is_tried_as_often_as_was_asked_for(fleet: Fleet) -> None:
     ok(fleet, "fleet", "unquarantine", "one")  # its failures are forgotten
 
 
-def test_cancelling_is_confirmed_by_the_boards_and_cancelled_jobs_can_be_retried(
+def test_cancelling_is_confirmed_by_the_devices_and_cancelled_jobs_can_be_retried(
     fleet: Fleet,
 ) -> None:
     campaign = submit(fleet, "--param", "duration_s=60", "--repeat", "2")
@@ -422,7 +422,7 @@ def test_watching_shows_phase_and_time_left(fleet: Fleet) -> None:
     assert "succeeded" in out
 
 
-def test_two_configurations_alternate_on_one_board(fleet: Fleet) -> None:
+def test_two_configurations_alternate_on_one_device(fleet: Fleet) -> None:
     other = submit(fleet, "--fleet", "name=one", "--priority", "0", "--param", "duration_s=0.1")
     until_ended(fleet, other)
     campaign = submit(
@@ -437,18 +437,18 @@ def test_two_configurations_alternate_on_one_board(fleet: Fleet) -> None:
         " campaign_id, device) ORDER BY epoch"
     )
     mine = [(device, text) for found, device, text in rows if found == campaign]
-    assert len({device for device, _ in mine}) == 1, "a series stays on one board"
+    assert len({device for device, _ in mine}) == 1, "a series stays on one device"
     kinds = [str(text).split("duration_s=")[1].split(" ")[0] for _, text in mine]
     assert kinds == ["0.2", "0.3"] * 3
-    on_board = [str(found) for found, device, _ in rows if device == mine[0][0]]
-    first = on_board.index(campaign)
-    assert on_board[first : first + 6] == [campaign] * 6, "nothing came between"
+    on_device = [str(found) for found, device, _ in rows if device == mine[0][0]]
+    first = on_device.index(campaign)
+    assert on_device[first : first + 6] == [campaign] * 6, "nothing came between"
     assert "at least two configurations to alternate" in refused(
         fleet, 2, "schedule", "toy", "--interleave"
     )
 
 
-def test_a_board_on_which_jobs_fail_must_prove_itself(fleet: Fleet) -> None:
+def test_a_device_on_which_jobs_fail_must_prove_itself(fleet: Fleet) -> None:
     """Quarantine after two failed jobs, a power cycle, a failed check, a passed one."""
     sick = fleet.folder / "marks" / "sick"
     sick.touch()
@@ -480,7 +480,7 @@ def test_a_board_on_which_jobs_fail_must_prove_itself(fleet: Fleet) -> None:
     ok(fleet, "fleet", "unquarantine", "two")
 
 
-def test_a_board_is_renamed_with_its_results_and_removed_without_them(fleet: Fleet) -> None:
+def test_a_device_is_renamed_with_its_results_and_removed_without_them(fleet: Fleet) -> None:
     runs = len(json.loads(ok(fleet, "results", "list", "--runs", "--fleet", "name=two", "--json")))
     assert runs
     ok(fleet, "fleet", "rename", "two", "zwei")
@@ -495,14 +495,14 @@ def test_a_board_is_renamed_with_its_results_and_removed_without_them(fleet: Fle
     assert "1 job that only it could run is cancelled." in ok(fleet, "fleet", "remove", "zwei")
     assert states(fleet, waiting) == {"CANCELLED"}
     until_ended(fleet, both)
-    assert states(fleet, both) == {"SUCCEEDED"}, "another board could run it"
+    assert states(fleet, both) == {"SUCCEEDED"}, "another device could run it"
     assert fleet.presence("zwei") == ""
     assert fleet.query("SELECT count(*) FROM devices") == [(1,)]
     rows = json.loads(ok(fleet, "results", "list", "--runs", "--json"))
     assert sum(row["device"] == "zwei" for row in rows) == runs
     assert "no device" in refused(fleet, 3, "fleet", "show", "zwei")
     assert "Nothing to retry" in ok(fleet, "campaign", "retry", waiting, "--cancelled")
-    # Its key counts no more; with a new home it is a new board, and the name is free.
+    # Its key counts no more; with a new home it is a new device, and the name is free.
     until(lambda: fleet.children["two"].poll() is not None, "the end of its agent")
     fleet.start_agent("zwei")
 

@@ -1,4 +1,4 @@
-"""Boards and people come and go, over whole processes."""
+"""Devices and people come and go, over whole processes."""
 
 from __future__ import annotations
 
@@ -75,12 +75,12 @@ def start(fleet: Fleet, *words: str, **variables: str) -> subprocess.CompletedPr
     )
 
 
-def test_a_board_waits_for_approval_and_shows_its_key(fleet: Fleet) -> None:
+def test_a_device_waits_for_approval_and_shows_its_key(fleet: Fleet) -> None:
     child = spawn(fleet, "pending", "--token", new_token(fleet, "--label", "site=lab1"))
     until(lambda: listed(fleet, "pending"), "the application")
     found = listed(fleet, "pending")
     assert (found["enrollment"], found["presence"]) == ("pending", "offline")
-    until(lambda: str(found["fingerprint"]) in fleet.log("pending"), "the board's own words")
+    until(lambda: str(found["fingerprint"]) in fleet.log("pending"), "the device's own words")
     assert "controller fleet approve pending" in fleet.log("pending")
     assert fleet.run("schedule", "fashion-mnist", "--dry-run").returncode == 3, "it runs nothing"
     for nothing in ("", " ", "::::", "00", "not hexadecimal", str(found["fingerprint"])[:7]):
@@ -94,7 +94,7 @@ def test_a_board_waits_for_approval_and_shows_its_key(fleet: Fleet) -> None:
     spawn(fleet, "pending")
     right = str(found["fingerprint"])[:16]
     assert fleet.run("fleet", "approve", "pending", "--fingerprint", right).returncode == 0
-    until(lambda: fleet.presence("pending") == "online", "the approved board")
+    until(lambda: fleet.presence("pending") == "online", "the approved device")
     assert listed(fleet, "pending")["labels"] == {"site": "lab1"}
 
 
@@ -141,7 +141,7 @@ def test_a_token_is_nowhere_but_where_it_was_given(fleet: Fleet, tmp_path: Path)
     assert len(again.stderr.strip().splitlines()) == 1
 
 
-def test_two_boards_with_one_token_one_wins(fleet: Fleet) -> None:
+def test_two_devices_with_one_token_one_wins(fleet: Fleet) -> None:
     token = new_token(fleet, "--approve")
     children = [spawn(fleet, f"twin{number}", "--token", token) for number in range(2)]
 
@@ -170,13 +170,13 @@ def test_a_text_that_is_no_token(fleet: Fleet, tmp_path: Path, token: str, words
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_a_board_without_token_is_told_how_to_join(fleet: Fleet, tmp_path: Path) -> None:
+def test_a_device_without_token_is_told_how_to_join(fleet: Fleet, tmp_path: Path) -> None:
     done = start(fleet, "--home", str(tmp_path))
     assert done.returncode == 4
     assert "controller token create" in done.stderr
 
 
-def test_a_board_says_nothing_to_a_controller_that_it_does_not_know(
+def test_a_device_says_nothing_to_a_controller_that_it_does_not_know(
     fleet: Fleet, tmp_path: Path
 ) -> None:
     """The token is another controller's: this one sees a handshake and no call."""
@@ -195,7 +195,7 @@ def test_a_board_says_nothing_to_a_controller_that_it_does_not_know(
         assert not (tmp_path / "board" / "identity" / "key.pem").exists()
 
 
-def test_a_revoked_board_is_gone_within_five_seconds_and_comes_back_as_another(
+def test_a_revoked_device_is_gone_within_five_seconds_and_comes_back_as_another(
     fleet: Fleet,
 ) -> None:
     fleet.start_agent("leaver")
@@ -215,7 +215,7 @@ def test_a_revoked_board_is_gone_within_five_seconds_and_comes_back_as_another(
     assert fleet.run("fleet", "remove", "leaver").returncode == 0
     assert not listed(fleet, "leaver")
     assert fleet.run("fleet", "approve", "leaver-2").returncode == 0
-    until(lambda: fleet.presence("leaver") == "online", "the board under its own name again")
+    until(lambda: fleet.presence("leaver") == "online", "the device under its own name again")
 
 
 def test_people_have_roles_and_files(fleet: Fleet, tmp_path: Path) -> None:
@@ -326,7 +326,7 @@ def shifted(fleet: Fleet, seconds: float) -> dict[str, str]:
     return {"PYTHONPATH": str(INJECT), "FAULT_CLOCK": str(clock)}
 
 
-def test_a_board_that_was_off_for_forty_days_comes_back_by_itself(
+def test_a_device_that_was_off_for_forty_days_comes_back_by_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The controller enrolled it when its clock showed forty days ago."""
@@ -449,7 +449,9 @@ def test_guesses_are_limited(tmp_path: Path) -> None:
         assert fleet.run("fleet", "list").returncode == 0
 
 
-def test_a_board_that_an_older_backup_does_not_know_joins_anew_with_a_token(tmp_path: Path) -> None:
+def test_a_device_that_an_older_backup_does_not_know_joins_anew_with_a_token(
+    tmp_path: Path,
+) -> None:
     with fleet_in(tmp_path) as fleet:
         fleet.start_controller()
         copy = tmp_path / "copy"
@@ -469,5 +471,5 @@ def test_a_board_that_an_older_backup_does_not_know_joins_anew_with_a_token(tmp_
         assert child.poll() is None, "it goes on trying: the right store may come back"
         fleet.kill("board")
         spawn(fleet, "board", FLEETMARK_TOKEN=fleet.token)
-        until(lambda: fleet.presence("board") == "online", "the board")
+        until(lambda: fleet.presence("board") == "online", "the device")
         assert listed(fleet, "board")["device_id"] == device

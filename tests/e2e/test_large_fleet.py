@@ -17,21 +17,21 @@ from tests.support.processes import Fleet, fleet_in
 from tests.support.stores import TestStore
 
 pytestmark = [pytest.mark.e2e]
-BOARDS = 1_000
+DEVICES = 1_000
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory, x86_board: Capabilities) -> Iterator[Fleet]:
-    """A controller whose store knows many boards, each with facts of its own."""
+def fleet(tmp_path_factory: pytest.TempPathFactory, x86_device: Capabilities) -> Iterator[Fleet]:
+    """A controller whose store knows many devices, each with facts of its own."""
     with fleet_in(tmp_path_factory.mktemp("large")) as fleet:
-        store = TestStore(fleet.home / "results.db", x86_board)
+        store = TestStore(fleet.home / "results.db", x86_device)
         software = tuple(Software(f"tool-{n}", "1.0", f"/usr/bin/tool-{n}") for n in range(90))
         store.connection.execute("PRAGMA synchronous = OFF")
-        for number in range(BOARDS):
+        for number in range(DEVICES):
             store.facts = dataclasses.replace(
-                x86_board, storage=Storage(10**12, 10**11 + number), software=software
+                x86_device, storage=Storage(10**12, 10**11 + number), software=software
             )
-            store.hello(f"board-{number:04}")
+            store.hello(f"device-{number:04}")
         store.connection.close()
         Authority(fleet.home, time.time_ns())  # a store of a fleet has the CA that it trusts
         fleet.start_controller("--catalog", str(toy.make_catalog(fleet.folder / "catalog")))
@@ -44,14 +44,16 @@ def ok(fleet: Fleet, *arguments: str) -> str:
     return done.stdout
 
 
-def test_all_boards_are_listed_however_much_they_tell_of_themselves(fleet: Fleet) -> None:
+def test_all_devices_are_listed_however_much_they_tell_of_themselves(fleet: Fleet) -> None:
     listed = ok(fleet, "fleet", "list", "--json")
-    assert len(listed) > 4 << 20, "more than a message of a board may have"
-    boards = json.loads(listed)
-    assert [board["name"] for board in boards] == [f"board-{n:04}" for n in range(BOARDS)]
-    assert {board["presence"] for board in boards} == {"offline"}
-    (one,) = json.loads(ok(fleet, "fleet", "list", "--json", "--fleet", "name=board-0007"))
-    assert one == boards[7]
+    assert len(listed) > 4 << 20, "more than a message of a device may have"
+    sample_devices = json.loads(listed)
+    assert [device["name"] for device in sample_devices] == [
+        f"device-{n:04}" for n in range(DEVICES)
+    ]
+    assert {device["presence"] for device in sample_devices} == {"offline"}
+    (one,) = json.loads(ok(fleet, "fleet", "list", "--json", "--fleet", "name=device-0007"))
+    assert one == sample_devices[7]
 
 
 def test_the_largest_campaign_is_stored_and_every_job_says_why_it_waits(fleet: Fleet) -> None:
@@ -63,13 +65,13 @@ def test_the_largest_campaign_is_stored_and_every_job_says_why_it_waits(fleet: F
     assert len(submitted["jobs"]) == 10_000
     jobs = json.loads(ok(fleet, "jobs", "list", "--campaign", "last", "--json"))
     assert len(jobs) == 10_000
-    waiting = {re.sub(r"^board-\d+ ", "", job["wait_reason"]) for job in jobs}
+    waiting = {re.sub(r"^device-\d+ ", "", job["wait_reason"]) for job in jobs}
     assert waiting == {
         "is offline",
         "is offline; 1 queued job for it runs first",
         *(f"is offline; {n} queued jobs for it run first" for n in range(2, 10)),
     }
     shown = ok(fleet, "jobs", "show", jobs[-1]["job_id"])
-    assert "board-0999 is offline; 9 queued jobs for it run first" in shown
+    assert "device-0999 is offline; 9 queued jobs for it run first" in shown
     assert "10000 queued" in ok(fleet, "campaign", "show", "last")
     assert "Cancelling 10,000 jobs" in ok(fleet, "campaign", "cancel", "last")

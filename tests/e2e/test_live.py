@@ -1,4 +1,4 @@
-"""A campaign as it is watched live, on a board with a thermometer, which the test plays itself."""
+"""A campaign as it is watched live, on a device with a thermometer, which the test plays itself."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ HOT_C = 61.4
 
 
 class Thermometer:
-    """A board that takes every offer, is two fifths through it, and is hot; it stops when told."""
+    """A device that takes every offer, is two fifths through it, and is hot; it stops when told."""
 
     def __init__(self, fleet: Fleet, name: str, facts: Capabilities) -> None:
         token = parse_token(fleet.token)
@@ -128,10 +128,10 @@ def ok(fleet: Fleet, *arguments: str) -> str:
 
 
 def test_phase_share_temperature_and_time_left_are_shown_to_all_who_watch(
-    fleet: Fleet, x86_board: Capabilities
+    fleet: Fleet, x86_device: Capabilities
 ) -> None:
-    board = Thermometer(fleet, "hot", x86_board)
-    until(lambda: fleet.presence("hot") == "online", "the board")
+    device = Thermometer(fleet, "hot", x86_device)
+    until(lambda: fleet.presence("hot") == "online", "the device")
     words = ("schedule", "toy", "--param", f"marks={fleet.folder}", "--param", "duration_s=60")
     waiting = fleet.start(*words, "--wait")
     until(lambda: "run 40 %, 61 °C" in ok(fleet, "fleet", "list"), "its progress")
@@ -167,6 +167,6 @@ def test_phase_share_temperature_and_time_left_are_shown_to_all_who_watch(
         assert {watcher.result(60) for watcher in watchers} == {(HOT_C, "CANCELLED")}
     assert waiting.wait(60) == 1
     until(lambda: "idle" in ok(fleet, "fleet", "list"), "its rest")
-    board.leave()
+    device.leave()
     until(lambda: fleet.presence("hot") in ("suspect", "offline"), "its end")
     until(lambda: fleet.presence("hot") == "offline", "the end of its lease")

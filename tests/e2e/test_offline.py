@@ -1,4 +1,4 @@
-"""A board that reaches the controller and nothing else: no index, no mirror, no name server."""
+"""A device that reaches the controller and nothing else: no index, no mirror, no name server."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def shown(fleet: Fleet, campaign: str) -> str:
 
 
 def ran(fleet: Fleet, *campaigns: str) -> list[tuple[str, str, datetime, datetime]]:
-    """Campaign, board, begin and end of all attempts, in their order."""
+    """Campaign, device, begin and end of all attempts, in their order."""
     rows = fleet.query(
         "SELECT campaign_id, device, created_at, finished_at FROM attempts ORDER BY epoch"
     )
@@ -82,7 +82,7 @@ def ran(fleet: Fleet, *campaigns: str) -> list[tuple[str, str, datetime, datetim
 
 
 def test_each_kind_of_waiting_says_why(fleet: Fleet) -> None:
-    """A board that is busy, one that is away, a turn that has not come, a rest; those of others
+    """A device that is busy, one that is away, a turn that has not come, a rest; those of others
     (drained, reserved, quarantined, paused, unsigned) stand in the tests of these.
     """
     busy = submit(fleet, "--fleet", "name=one", "--param", "duration_s=20")
@@ -107,7 +107,7 @@ def test_each_kind_of_waiting_says_why(fleet: Fleet) -> None:
     until(lambda: "one cools down for" in shown(fleet, rest), "the rest")
     until_states(fleet, rest, "SUCCEEDED")
     (*_, before), (*_, begin, _) = ran(fleet, rest)
-    assert (begin - before).total_seconds() > 2.5, "the board rested between the two"
+    assert (begin - before).total_seconds() > 2.5, "the device rested between the two"
 
 
 def test_waiting_is_worth_priority_and_priority_overtakes(fleet: Fleet) -> None:
@@ -135,10 +135,10 @@ def test_waiting_is_worth_priority_and_priority_overtakes(fleet: Fleet) -> None:
     assert order == [high, early, aged[-1]]
 
 
-def test_any_board_is_the_one_that_has_the_blobs(fleet: Fleet) -> None:
+def test_any_device_is_the_one_that_has_the_blobs(fleet: Fleet) -> None:
     for name in ("one", "two"):
         known = submit(fleet, "--fleet", f"name={name}", benchmark=f"toy-{name}")
         until_states(fleet, known, "SUCCEEDED")
         chosen = submit(fleet, "--any-device", benchmark=f"toy-{name}")
         until_states(fleet, chosen, "SUCCEEDED")
-        assert [board for _, board, *_ in ran(fleet, chosen)] == [name]
+        assert [device for _, device, *_ in ran(fleet, chosen)] == [name]

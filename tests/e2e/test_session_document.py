@@ -75,10 +75,10 @@ def test_the_grid_came_out_whole(session: tuple[Path, str]) -> None:
         "SELECT device, json_extract(parameters, '$.threads'), count(*) FROM runs"
         " WHERE official AND scenario = 'SingleStream' GROUP BY 1, 2 ORDER BY 1, 2",
     )
-    assert rows == [(f"board-{b}", threads, 2) for b in (1, 2, 3) for threads in (1, 2)]
+    assert rows == [(f"device-{b}", threads, 2) for b in (1, 2, 3) for threads in (1, 2)]
 
 
-def test_the_two_settings_alternated_on_every_board(session: tuple[Path, str]) -> None:
+def test_the_two_settings_alternated_on_every_device(session: tuple[Path, str]) -> None:
     folder, _ = session
     rows = query(
         folder,
@@ -86,16 +86,16 @@ def test_the_two_settings_alternated_on_every_board(session: tuple[Path, str]) -
         " WHERE official AND scenario = 'SingleStream' ORDER BY device, epoch",
     )
     for number in (1, 2, 3):
-        assert [threads for name, threads in rows if name == f"board-{number}"] == [1, 2, 1, 2]
+        assert [threads for name, threads in rows if name == f"device-{number}"] == [1, 2, 1, 2]
 
 
-def test_a_killed_and_a_drained_board_lost_and_doubled_nothing(session: tuple[Path, str]) -> None:
+def test_a_killed_and_a_drained_device_lost_and_doubled_nothing(session: tuple[Path, str]) -> None:
     folder, said = session
-    assert "board-3 is drained (new fan)" in said
+    assert "device-3 is drained (new fan)" in said
     events = {row[0] for row in query(folder, "SELECT DISTINCT kind FROM events")}
     assert {"device.drained", "device.resumed", "campaign.paused", "job.retried"} <= events
     for number in (1, 2, 3):
-        trace = folder / f"board-{number}" / "trace.jsonl"
+        trace = folder / f"device-{number}" / "trace.jsonl"
         assert not trace.exists() or overlaps(trace) == []
     assert query(folder, "SELECT count(*) FROM jobs WHERE state = 'FAILED'") == [(0,)]
 

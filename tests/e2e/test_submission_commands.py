@@ -1,4 +1,4 @@
-"""What a person says of a board for MLPerf, and the export's own answers."""
+"""What a person says of a device for MLPerf, and the export's own answers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         yield fleet
 
 
-def test_a_board_is_described_field_by_field(fleet: Fleet) -> None:
+def test_a_device_is_described_field_by_field(fleet: Fleet) -> None:
     done = fleet.run(
         "fleet", "set-system-info", "bench-01", "cooling=air, one fan", "status=available"
     )

@@ -116,7 +116,7 @@ def test_a_controller_that_is_killed_while_it_submits_costs_no_campaign(fleet: F
         assert child.returncode == 0, first + errors
         campaign = json.loads(out)["campaign_id"]
         assert first == f"Campaign {campaign}\n"
-        until(lambda: fleet.presence("one") == "online", "the board")
+        until(lambda: fleet.presence("one") == "online", "the device")
         after = fleet.query("SELECT count(*) FROM campaigns")
         assert int(str(after[0][0])) == int(str(before[0][0])) + 1
         jobs = fleet.query(f"SELECT job_id FROM jobs WHERE campaign_id = '{campaign}'")

@@ -20,7 +20,7 @@ from tests.support.processes import BIN, until
 from tests.support.terminal import TerminalOutput
 
 pytestmark = pytest.mark.e2e
-DESK, BOARD = "198.51.100.1", "198.51.100.2"
+DESK, DEVICE = "198.51.100.1", "198.51.100.2"
 PORT = 31117
 
 
@@ -30,7 +30,7 @@ def machines(tmp_path: Path) -> Iterator[tuple[Machine, Machine]]:
     with two_machines(
         tmp_path,
         (f"address add {DESK}/24 dev DEV", route),
-        (f"address add {BOARD}/24 dev DEV", route),
+        (f"address add {DEVICE}/24 dev DEV", route),
     ) as made:
         yield made
 
@@ -41,7 +41,7 @@ def fleet(desk: Machine) -> list[dict[str, object]]:
 
 
 def test_paste_approve_run_and_find(machines: tuple[Machine, Machine], tmp_path: Path) -> None:
-    desk, board = machines
+    desk, device = machines
     terminal = TerminalOutput()
     desk.spawn(
         *(str(BIN / "controller"), "serve", "--listen", f"0.0.0.0:{PORT}"),
@@ -54,46 +54,47 @@ def test_paste_approve_run_and_find(machines: tuple[Machine, Machine], tmp_path:
     words = shlex.split(pasted.group())
     assert words[2:4] == ["--controller", f"{DESK}:{PORT}"]
 
-    # The line as it stands, on the board.
+    # The line as it stands, on the device.
     marks = tmp_path / "marks"
     marks.mkdir()
     marks.chmod(0o777)
-    agent = board.spawn(
-        str(BIN / "agent"), *words[1:], "--name", "board-1", "--allow-folder", str(marks)
+    agent = device.spawn(
+        str(BIN / "agent"), *words[1:], "--name", "device-1", "--allow-folder", str(marks)
     )
-    until(lambda: fleet(desk), "the board's application", 60)
+    until(lambda: fleet(desk), "the device's application", 60)
     assert fleet(desk)[0]["enrollment"] == "pending"
-    approved = desk.run(str(BIN / "controller"), "fleet", "approve", "board-1")
+    approved = desk.run(str(BIN / "controller"), "fleet", "approve", "device-1")
     assert approved.returncode == 0, approved.stderr
-    until(lambda: fleet(desk)[0]["presence"] == "online", "the board", 60)
+    until(lambda: fleet(desk)[0]["presence"] == "online", "the device", 60)
 
     # It works, with no network but the cable: what a job needs comes from the desk.
     done = desk.run(
-        *(str(BIN / "controller"), "schedule", "toy", "--fleet", "name=board-1"),
+        *(str(BIN / "controller"), "schedule", "toy", "--fleet", "name=device-1"),
         *("--param", f"marks={marks}", "--wait"),
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
-    # A second board finds the controller by itself: it has a token and no address.
+    # A second device finds the controller by itself: it has a token and no address.
     created = desk.run(str(BIN / "controller"), "token", "create", "--approve", "--json")
     token = json.loads(created.stdout)["token"]
-    other = board.folder / "second"
-    found = board.spawn(
-        *(str(BIN / "agent"), "start", "--home", str(other), "--name", "board-2"),
+    other = device.folder / "second"
+    found = device.spawn(
+        *(str(BIN / "agent"), "start", "--home", str(other), "--name", "device-2"),
         *("--token", token),
     )
     until(
         lambda: (
-            {d["name"] for d in fleet(desk) if d["presence"] == "online"} == {"board-1", "board-2"}
+            {d["name"] for d in fleet(desk) if d["presence"] == "online"}
+            == {"device-1", "device-2"}
         ),
-        "the board that looked for it",
+        "the device that looked for it",
         60,
     )
-    assert f"controller found address={DESK}:{PORT}" in map(shown, board.log().splitlines())
+    assert f"controller found address={DESK}:{PORT}" in map(shown, device.log().splitlines())
     assert agent.poll() is None and found.poll() is None
 
     # Nobody else on the cable gets in.
-    stranger = board.run(
+    stranger = device.run(
         *(str(BIN / "controller"), "fleet", "list", "--controller", f"{DESK}:{PORT}")
     )
     assert stranger.returncode == 4 and "no credential" in stranger.stderr

@@ -35,7 +35,7 @@ def test_the_limits_are_those_of_the_program() -> None:
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     with fleet_in(tmp_path_factory.mktemp("verdicts")) as fleet:
         fleet.start_controller()
-        fleet.start_agent("board-1")
+        fleet.start_agent("device-1")
         yield fleet
 
 

@@ -35,7 +35,7 @@ TERMINAL = ("SUCCEEDED", "INVALID", "FAILED", "CANCELLED")
 _SAMPLE_S = 0.05
 
 
-class Board:
+class FaultyDevice:
     """One agent's home and wire."""
 
     def __init__(self, name: str, home: Path, wire: Wire) -> None:
@@ -72,10 +72,10 @@ class Board:
 class FaultyFleet(Fleet):
     """Controller, agents with a wire each, and a campaign of short jobs."""
 
-    def __init__(self, folder: Path, boards: int, dataset_bytes: int = 0) -> None:
+    def __init__(self, folder: Path, sample_devices: int, dataset_bytes: int = 0) -> None:
         super().__init__(folder)
         self.catalog = make_catalog(folder / "catalog", dataset_bytes)
-        self.boards: dict[str, Board] = {}
+        self.sample_devices: dict[str, FaultyDevice] = {}
         self.prefix: list[str] = []
         """Put before each command line: to run it in a namespace, say."""
         self.extra: dict[str, dict[str, str]] = {}
@@ -90,19 +90,19 @@ class FaultyFleet(Fleet):
         self._over_at: float | None = None
         self._history: list[tuple[float, int]] = []
         self._watching = threading.Event()
-        for number in range(1, boards + 1):
-            name = f"board{number}"
+        for number in range(1, sample_devices + 1):
+            name = f"device{number}"
             (folder / name).mkdir()
-            self.boards[name] = Board(name, folder / name, Wire(self.address))
+            self.sample_devices[name] = FaultyDevice(name, folder / name, Wire(self.address))
 
     # --- processes ---
 
     def up(self) -> None:
         """Start everything."""
         self.start_controller()
-        for name in self.boards:
+        for name in self.sample_devices:
             self.spawn_agent(name)
-        for name in self.boards:
+        for name in self.sample_devices:
             self.await_agent(name)
         threading.Thread(target=self._watch, daemon=True).start()
 
@@ -128,13 +128,13 @@ class FaultyFleet(Fleet):
         return False
 
     def spawn_agent(self, name: str) -> None:
-        board = self.boards[name]
-        address = self.address if self.prefix else board.wire.address
+        device = self.sample_devices[name]
+        address = self.address if self.prefix else device.wire.address
         self._start(
-            *("agent", "start", "--home", str(board.home), "--controller", address),
+            *("agent", "start", "--home", str(device.home), "--controller", address),
             *("--name", name, "--allow-folder", str(self.marks)),
             called=name,
-            token="" if (board.home / "identity" / "certificate.pem").exists() else self.token,
+            token="" if (device.home / "identity" / "certificate.pem").exists() else self.token,
         )
 
     def await_agent(self, name: str) -> None:
@@ -143,7 +143,7 @@ class FaultyFleet(Fleet):
 
         def connected() -> bool:
             assert child.poll() is None, f"{name} ended: {self.log(name)[-2000:]}"
-            said = self.boards[name].status()
+            said = self.sample_devices[name].status()
             return said.get("pid") == child.pid and said.get("connected") is True
 
         until(connected, f"{name} to connect", 60)
@@ -170,10 +170,10 @@ class FaultyFleet(Fleet):
             timeout=120,
         )
 
-    def kill_board(self, name: str) -> None:
+    def kill_device(self, name: str) -> None:
         """SIGKILL of the agent and of everything that it started, as when the power fails."""
-        board = self.boards[name]
-        supervisor, job = board.supervisor(), board.job()
+        device = self.sample_devices[name]
+        supervisor, job = device.supervisor(), device.job()
         self.strike_job(name)
         for process in (psutil.Process(self.children[name].pid), supervisor, job):
             if process is not None:
@@ -182,8 +182,8 @@ class FaultyFleet(Fleet):
         self.children[name].wait(30)
 
     def strike_job(self, name: str) -> None:
-        """Note that the job that runs on this board will not complete."""
-        for mark in self.boards[name].home.glob("attempts/*/started.json"):
+        """Note that the job that runs on this device will not complete."""
+        for mark in self.sample_devices[name].home.glob("attempts/*/started.json"):
             if not (mark.parent / "outcome.json").exists():
                 job_id, _, epoch = mark.parent.name.rpartition(".")
                 self.excused.add((job_id, int(epoch)))
@@ -194,17 +194,17 @@ class FaultyFleet(Fleet):
         for child in self.children.values():
             with suppress(ProcessLookupError):
                 child.send_signal(signal.SIGCONT)
-        for name in (*self.boards, "controller"):
+        for name in (*self.sample_devices, "controller"):
             child = self.children.get(name)
             if child is not None and child.poll() is None:
                 child.terminate()
         super().stop()
-        for board in self.boards.values():
-            for process in (board.job(), board.supervisor()):
+        for device in self.sample_devices.values():
+            for process in (device.job(), device.supervisor()):
                 if process is not None:
                     with suppress(psutil.Error):
                         process.kill()
-            board.wire.close()
+            device.wire.close()
         while self.at_end:
             self.at_end.pop()()
 
@@ -252,7 +252,7 @@ class FaultyFleet(Fleet):
             connection.close()
 
     def await_state(self, state: str, patience_s: float = 60) -> tuple[str, str, int]:
-        """Until an attempt is in this state: its board, job and epoch."""
+        """Until an attempt is in this state: its device, job and epoch."""
         end = time.monotonic() + patience_s
         while time.monotonic() < end:
             rows = self.query(
@@ -278,8 +278,8 @@ class FaultyFleet(Fleet):
         return {row[0] for row in rows} <= set(TERMINAL)
 
     def settled(self) -> bool:
-        """Whether no board owes anything and all is judged: late results are stored, too."""
-        said = [board.status() for board in self.boards.values()]
+        """Whether no device owes anything and all is judged: late results are stored, too."""
+        said = [device.status() for device in self.sample_devices.values()]
         handed_over = all(
             values.get("connected") is True and not values["attempts"] for values in said
         )
@@ -317,7 +317,7 @@ class FaultyFleet(Fleet):
         for table in ("jobs", "attempts"):
             for (reason,) in self.query(f"SELECT DISTINCT reason FROM {table} WHERE reason <> ''"):
                 yield f"jobs show: {reason}"
-        for name in ("controller", *self.boards):
+        for name in ("controller", *self.sample_devices):
             for line in self.log(name).splitlines():
                 yield f"{'controller' if name == 'controller' else 'agent'}: {shown(line)}"
         yield from self.notes
@@ -405,21 +405,21 @@ def _records(fleet: FaultyFleet, tally: Tally) -> None:
 
 
 def _devices(fleet: FaultyFleet, tally: Tally, runs: dict[tuple[str, int], int]) -> None:
-    """I3 and I6, by what the boards themselves wrote down."""
+    """I3 and I6, by what the devices themselves wrote down."""
     tally.double_run += [f"I3 twin: {mark.name}" for mark in fleet.marks.glob("*.twin")]
-    for board in fleet.boards.values():
-        if not board.trace.exists():
+    for device in fleet.sample_devices.values():
+        if not device.trace.exists():
             continue
-        tally.double_run += [f"I3 {board.name}: {text}" for text in overlaps(board.trace)]
-        for line in board.trace.read_text().splitlines():
+        tally.double_run += [f"I3 {device.name}: {text}" for text in overlaps(device.trace)]
+        for line in device.trace.read_text().splitlines():
             event = json.loads(line)
             key = (event["job_id"], event["epoch"])
-            whole = (fleet.marks / f"{board.home.name}.{key[0]}.{key[1]}.end").exists()
+            whole = (fleet.marks / f"{device.home.name}.{key[0]}.{key[1]}.end").exists()
             if event["event"] != "ended" or event["by"] != "supervisor" or not whole:
                 continue
             # A job that was stopped in its very last line, after its mark, has not completed.
             if event["outcome"] == "exited" and key not in runs and key not in fleet.excused:
-                tally.lost.append(f"I6 {board.name} completed {key}, which has no run")
+                tally.lost.append(f"I6 {device.name} completed {key}, which has no run")
 
 
 @dataclass(frozen=True)
@@ -429,7 +429,7 @@ class Fault:
     name: str
     strike: Callable[[FaultyFleet, random.Random], None]
     told: str
-    boards: int = 2
+    sample_devices: int = 2
     jobs: int = 8
     duration_s: float = 0.4
     anywhere: bool = True
@@ -457,7 +457,7 @@ def fault(name: str, told: str, **options: object) -> Callable[[Strike], Strike]
         told: a pattern of the line by which an operator learns what happened; empty where nobody
             need be told, for nothing changes.
         options: further fields of `Fault`: `boards`, `jobs` of `duration_s`, `anywhere` (on any
-            board), `ballast_kib` of output each, `dataset_bytes` to fetch, `states` in which jobs
+            device), `ballast_kib` of output each, `dataset_bytes` to fetch, `states` in which jobs
             may end, `alarms` that belong to it, `needs` (says why it cannot be done here),
             `before` (prepares the fleet before its start).
     """

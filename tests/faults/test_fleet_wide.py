@@ -1,4 +1,4 @@
-"""The whole fleet, or minutes: many agents at once, a saturated board, a restored copy."""
+"""The whole fleet, or minutes: many agents at once, a saturated device, a restored copy."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_heartbeats_survive_a_saturated_processor(fleet: FaultyFleet) -> None:
     seen: set[str] = set()
     with Client(fleet.address, fleet.credentials) as client:
         while not fleet.ended():
-            seen.add(presences(client)["board1"])
+            seen.add(presences(client)["bench1"])
             time.sleep(0.1)
     row = TABLE.row("all cores busy for two minutes")
     row.repetitions, row.told = 1, "nothing to tell: the device was never suspect"
@@ -109,7 +109,7 @@ def test_a_killed_controller_leaves_no_process_behind(fleet: FaultyFleet) -> Non
 
 @pytest.mark.parametrize("repetition", range(1, REPEAT + 1))
 @pytest.mark.parametrize("restarts", [0, 1])
-def test_a_restored_copy_reuses_no_epoch_and_gets_what_boards_still_hold(
+def test_a_restored_copy_reuses_no_epoch_and_gets_what_devices_still_hold(
     fleet: FaultyFleet, restarts: int, repetition: int
 ) -> None:
     """Yesterday's copy, made while the controller ran, takes the place of a home that is lost."""
@@ -125,13 +125,13 @@ def test_a_restored_copy_reuses_no_epoch_and_gets_what_boards_still_hold(
         fleet.kill("controller", signal.SIGTERM)
         fleet.start_controller()
     fleet.await_runs(4)
-    board = fleet.boards["board1"]
-    until(lambda: _running(board.home / "ledger.json"), "a run on board1")
-    board.wire.cut()
-    until(lambda: list(board.home.glob("spool/*.spool")), "a spooled result")
-    held = _held(board.home / "ledger.json")
+    device = fleet.sample_devices["bench1"]
+    until(lambda: _running(device.home / "ledger.json"), "a run on bench1")
+    device.wire.cut()
+    until(lambda: list(device.home.glob("spool/*.spool")), "a spooled result")
+    held = _held(device.home / "ledger.json")
     fleet.kill("controller", chance.choice([signal.SIGTERM, signal.SIGKILL]))
-    # Asked for only now: the other board hands in its results until the controller is dead.
+    # Asked for only now: the other device hands in its results until the controller is dead.
     used = {int(str(epoch)) for (epoch,) in fleet.query("SELECT epoch FROM attempts")}
     stored = fleet.query("SELECT job_id, epoch FROM runs")
     # What was acknowledged after the copy was made is in the copy's past, and runs again.
@@ -139,15 +139,15 @@ def test_a_restored_copy_reuses_no_epoch_and_gets_what_boards_still_hold(
     fleet.home.rename(fleet.folder / "lost")
     copy.rename(fleet.home)
     known = {int(str(epoch)) for (epoch,) in fleet.query("SELECT epoch FROM attempts")}
-    # The other board has lost its cache: whatever unfinished jobs need is in the copy, too.
-    fleet.kill_board("board2")
-    shutil.rmtree(fleet.boards["board2"].home / "cache")
+    # The other device has lost its cache: whatever unfinished jobs need is in the copy, too.
+    fleet.kill_device("bench2")
+    shutil.rmtree(fleet.sample_devices["bench2"].home / "cache")
     fleet.over()
     fleet.start_controller()
-    fleet.spawn_agent("board2")
+    fleet.spawn_agent("bench2")
     if chance.random() < 0.5:
         time.sleep(chance.uniform(0, 3))
-    board.wire.heal()
+    device.wire.heal()
     until(fleet.settled, "the campaign's end, and all results")
     time.sleep(0.2)
     row = TABLE.row("yesterday's copy restored")
@@ -159,7 +159,7 @@ def test_a_restored_copy_reuses_no_epoch_and_gets_what_boards_still_hold(
     row.doubled += len(tally.doubled)
     row.double_run += len(tally.double_run)
     row.told = row.told or next((t for t in fleet.told() if "adopted" in t or "genera" in t), "")
-    assert held <= runs, "a result that a board still held did not arrive"
+    assert held <= runs, "a result that a device still held did not arrive"
     adopted = {
         int(str(epoch))
         for (epoch,) in fleet.query("SELECT epoch FROM events WHERE kind = 'attempt.adopted'")
@@ -177,29 +177,29 @@ def test_a_restored_copy_reuses_no_epoch_and_gets_what_boards_still_hold(
 def test_a_restored_copy_takes_up_jobs_that_it_never_knew(
     fleet: FaultyFleet, repetition: int
 ) -> None:
-    """Yesterday's copy knows neither campaign nor job; the board still holds what was ordered."""
+    """Yesterday's copy knows neither campaign nor job; the device still holds what was ordered."""
     print(f"FAULT_SEED={SEED}")
     chance = random.Random(f"{SEED}/unknown/{repetition}")
     fleet.up()
-    board, copy = fleet.boards["board1"], fleet.folder / "copy"
+    device, copy = fleet.sample_devices["bench1"], fleet.folder / "copy"
     done = fleet.run("backup", "--home", str(fleet.home), "--out", str(copy))
     assert done.returncode == 0, done.stderr
     fleet.submit(2, duration_s=0.5, anywhere=False)
     fleet.await_state("RUNNING")
-    board.wire.cut()
+    device.wire.cut()
     if chance.random() < 0.7:
-        until(lambda: list(board.home.glob("spool/*.spool")), "a spooled result")
-    held = _held(board.home / "ledger.json")
+        until(lambda: list(device.home.glob("spool/*.spool")), "a spooled result")
+    held = _held(device.home / "ledger.json")
     fleet.kill("controller", chance.choice([signal.SIGTERM, signal.SIGKILL]))
     fleet.home.rename(fleet.folder / "lost")
     copy.rename(fleet.home)
     assert not fleet.query("SELECT 1 FROM jobs")
     if chance.random() < 0.5:
-        fleet.kill("board1")
-        fleet.spawn_agent("board1")
+        fleet.kill("bench1")
+        fleet.spawn_agent("bench1")
     fleet.over()
     fleet.start_controller()
-    board.wire.heal()
+    device.wire.heal()
     until(lambda: fleet.query("SELECT 1 FROM runs") and fleet.settled(), "the result")
     row = TABLE.row("restored copy of before the jobs")
     row.repetitions += 1
@@ -210,10 +210,10 @@ def test_a_restored_copy_takes_up_jobs_that_it_never_knew(
     row.doubled += len(tally.doubled)
     row.double_run += len(tally.double_run)
     row.told = row.told or next((t for t in fleet.told() if "job.adopted" in t), "")
-    assert len(held) == 1 and held <= runs, "what the board held did not arrive"
+    assert len(held) == 1 and held <= runs, "what the device held did not arrive"
     assert row.told, "nothing tells of it"
     listed = json.loads(fleet.run("jobs", "list", "--json").stdout)
-    assert [(job["state"], job["device"]) for job in listed] == [("SUCCEEDED", "board1")]
+    assert [(job["state"], job["device"]) for job in listed] == [("SUCCEEDED", "bench1")]
     assert not tally.all()
 
 

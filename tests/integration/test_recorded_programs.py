@@ -186,7 +186,7 @@ def test_an_agent_hands_in_what_was_spooled_exactly_once(live: Live) -> None:
     assert not list((home / "spool").iterdir())
     end(agent)
     check_taken_in(live, wanted)
-    # As when the certificate has expired: the board proves its key, and comes back as itself.
+    # As when the certificate has expired: the device proves its key, and comes back as itself.
     before = (home / "identity" / "certificate.pem").read_bytes()
     change_enrolment(home, expires_ns=1)
     agent = live.start_agent(home)
@@ -202,7 +202,7 @@ def test_an_agent_hands_in_what_was_spooled_exactly_once(live: Live) -> None:
 
 
 def change_enrolment(home: Path, **values: object) -> None:
-    """Let a board believe something else of its controller: it has moved, say."""
+    """Let a device believe something else of its controller: it has moved, say."""
     path = home / "identity" / "enrolment.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
@@ -235,7 +235,7 @@ def test_results_in_a_file_are_imported_exactly_once(live: Live) -> None:
 
 
 @pytest.mark.e2e
-def test_a_board_does_not_run_the_recorded_bundle_once_more(live: Live) -> None:
+def test_a_device_does_not_run_the_recorded_bundle_once_more(live: Live) -> None:
     home, out = live.folder / "bench-03", live.folder / "again"
     bundle = str(live.folder / "job.bundle")
     words = ("run-bundle", bundle, "--out", str(out), "--home", str(home))

@@ -1,7 +1,7 @@
 """State that an earlier version wrote is read as that version read it.
 
 `tests/data/recorded/README.md` says what was recorded, and how. Nothing here depends on the date:
-what expires is opened at the time of the recording, or renewed as a board would renew it.
+what expires is opened at the time of the recording, or renewed as a device would renew it.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def test_devices_keep_labels_descriptions_drains_and_reservations(
     assert third["care"].reserved_for == "alice"
 
 
-def test_people_boards_tokens_and_saved_fleets_are_there(store: sqlite3.Connection) -> None:
+def test_people_devices_tokens_and_saved_fleets_are_there(store: sqlite3.Connection) -> None:
     wanted = recorded("store")
     same(wanted["identities"], identities.list_all(store))
     same(wanted["tokens"], tokens.list_all(store))
@@ -249,7 +249,7 @@ def test_an_order_is_signed_as_it_was(state: Path, store: sqlite3.Connection) ->
     assert set(left) <= set(made)
 
 
-# --- the homes of boards ---
+# --- the homes of devices ---
 
 
 @pytest.mark.parametrize("name", ["bench-01", "bench-03", "states"])
@@ -267,7 +267,7 @@ def test_ledger_and_spool_are_read(state: Path, name: str) -> None:
     assert spool.used_bytes() == wanted["used_bytes"]
 
 
-def test_what_was_recorded_of_boards_is_not_trivial() -> None:
+def test_what_was_recorded_of_devices_is_not_trivial() -> None:
     wanted = recorded("agents")
     (box,) = wanted["bench-01"]["spool"]
     assert (box["acknowledged"], box["last_seq"], box["sealed"]) == (6, 12, True)
@@ -283,7 +283,7 @@ def test_what_was_recorded_of_boards_is_not_trivial() -> None:
     ]
 
 
-def test_the_identity_of_a_board_is_read(state: Path) -> None:
+def test_the_identity_of_a_device_is_read(state: Path) -> None:
     wanted, home = recorded("agents")["bench-01"], state / "bench-01"
     assert identity.device_id(home) == wanted["device_id"]
     same(wanted["enrolment"], identity.load_enrollment(home))
@@ -298,7 +298,7 @@ def test_the_identity_of_a_board_is_read(state: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["bench-01", "bench-03"])
-def test_what_a_board_trusts_is_read(state: Path, name: str) -> None:
+def test_what_a_device_trusts_is_read(state: Path, name: str) -> None:
     wanted, store = recorded("agents")[name], TrustStore(state / name)
     trust = store.load()
     same(wanted["trust"], trust)
@@ -338,7 +338,7 @@ def test_the_bundle_is_read_and_its_order_holds(state: Path) -> None:
     )
 
 
-def test_results_and_description_of_a_board_are_read_and_signed_by_it(state: Path) -> None:
+def test_results_and_description_of_a_device_are_read_and_signed_by_it(state: Path) -> None:
     wanted = recorded("carried")
     own_key = recorded("agents")["bench-03"]["key_sha256"]
     with open_bundle(state / "job.results", RESULTS) as carried:
@@ -349,9 +349,9 @@ def test_results_and_description_of_a_board_are_read_and_signed_by_it(state: Pat
         )
     same(wanted["results"]["document"], parse_results(results.signed))
     assert parse_results(results.signed).order_sha256 == wanted["bundle"]["order_sha256"]
-    board = parse_signed_by_device((state / "board.json").read_bytes())
-    same(wanted["board"]["document"], parse_device_identity(board.signed))
-    for signed in (results, board):
+    device = parse_signed_by_device((state / "device.json").read_bytes())
+    same(wanted["board"]["document"], parse_device_identity(device.signed))
+    for signed in (results, device):
         request = certificates.check_document(signed.signed, signed.csr, signed.signature)
         assert request.key_sha256 == own_key
 

@@ -41,8 +41,8 @@ from fleetmark_core.clock import iso
 from fleetmark_core.digest import sha256_hex
 from fleetmark_core.errors import FleetmarkError
 from fleetmark_core.records import Record
-from tests.simulation.board import LOCK_BYTES, report_of
 from tests.simulation.clock_and_events import Violation, World
+from tests.simulation.device import LOCK_BYTES, report_of
 from tests.simulation.network import Stream
 
 T = TypeVar("T")
@@ -51,7 +51,7 @@ LEASE_S = 6.0
 LOCK = sha256_hex(LOCK_BYTES)
 CAMPAIGN = "campaign"
 DEADLINE_S = 400
-# No quarantine: nobody is here to check a board and release it.
+# No quarantine: nobody is here to check a device and release it.
 SCHEDULER = Planner(Policy(quarantine_after=0))
 
 
@@ -104,7 +104,7 @@ class Centre:
         self.overwritten: set[AttemptKey] = set()
         """Attempts with records that were acknowledged, but not in the backup that was restored."""
         self.let_go_of: set[AttemptKey] = set()
-        """Attempts that a welcome told their board to forget: it sends nothing of them again."""
+        """Attempts that a welcome told their device to forget: it sends nothing of them again."""
         self._last_heard: dict[str, float] = {}
         self._reported_idle: set[str] = set()
         self._backup: Backup | None = None
@@ -294,7 +294,7 @@ class Centre:
                 return
 
     def drain(self, device: str) -> None:
-        """A person drains a board."""
+        """A person drains a device."""
         self._decide(lambda c, fx, now: device_admin.drain(c, now, device, "simulated"))
 
     def pause(self) -> None:
@@ -331,7 +331,7 @@ class Centre:
     # --- the wire ---
 
     def accept(self, stream: Stream) -> bool:
-        """A board dials; False if nobody answers."""
+        """A device dials; False if nobody answers."""
         if not self.up:
             return False
         life = self._life
@@ -347,9 +347,9 @@ class Centre:
 
         def closed() -> None:
             if life == self._life and state["session"]:
-                if self.streams.get(stream.board, (None, 0))[0] is stream:
-                    del self.streams[stream.board]
-                self.presence.disconnected(stream.board, state["session"])
+                if self.streams.get(stream.device, (None, 0))[0] is stream:
+                    del self.streams[stream.device]
+                self.presence.disconnected(stream.device, state["session"])
 
         stream.on_controller, stream.closed_at_controller = heard, closed
         return True
@@ -375,7 +375,7 @@ class Centre:
         return through
 
     def _heard(self, stream: Stream, state: dict[str, int], message: m.AgentMessage) -> None:
-        device = stream.board
+        device = stream.device
         if isinstance(message, m.Hello):
             self._last_heard[device] = self.world.now_s
             self._hello(stream, state, message)

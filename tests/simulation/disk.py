@@ -1,4 +1,4 @@
-"""A board's disk: keeps what was made durable, and of the rest what chance leaves.
+"""A device's disk: keeps what was made durable, and of the rest what chance leaves.
 
 Stands in for `fleetmark_agent.state.files.RealFiles`. Every operation is a point at which the agent
 may be killed or the power may fail.

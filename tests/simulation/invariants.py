@@ -1,4 +1,4 @@
-"""What must hold (I1 to I7 of the design), checked from the store and from the boards' traces."""
+"""What must hold (I1 to I7 of the design), checked from the store and from the devices' traces."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ import sqlite3
 
 from fleetmark_controller.store.jobs import attempts
 from fleetmark_controller.store.jobs.attempts import AttemptKey
-from tests.simulation.board import Board
 from tests.simulation.clock_and_events import Violation
 from tests.simulation.controller import Centre
+from tests.simulation.device import SimulatedDevice
 
 
-def always(centre: Centre, boards: list[Board]) -> None:
+def always(centre: Centre, sample_devices: list[SimulatedDevice]) -> None:
     """What must hold after every step."""
-    for board in boards:
-        _one_at_a_time(board)
+    for device in sample_devices:
+        _one_at_a_time(device)
     _acknowledged_is_stored(centre)
 
 
-def at_the_end(centre: Centre, boards: list[Board]) -> None:
+def at_the_end(centre: Centre, sample_devices: list[SimulatedDevice]) -> None:
     """What must hold once every fault is healed and everything has come to rest."""
-    always(centre, boards)
+    always(centre, sample_devices)
     connection = centre.connection
     _none("I2 none twice", connection, _TWICE)
     _none("I4 one official run a job", connection, _OFFICIAL)
     _none("I4 one run an attempt", connection, _RUNS)
     _none("I5 every job is terminal", connection, _OPEN_JOBS)
     _none("I5 no attempt is left open", connection, _OPEN_ATTEMPTS)
-    for board in boards:
-        if board.session is None:
-            raise Violation(f"{board.name} did not come back")
-        if board.session.held:
-            held = ", ".join(key.name for key in board.session.held)
-            raise Violation(f"I6 {board.name} still holds {held}")
-        for key in board.completed - board.unwanted:
-            whole = AttemptKey(board.name, key.job_id, key.epoch)
+    for device in sample_devices:
+        if device.session is None:
+            raise Violation(f"{device.name} did not come back")
+        if device.session.held:
+            held = ", ".join(key.name for key in device.session.held)
+            raise Violation(f"I6 {device.name} still holds {held}")
+        for key in device.completed - device.unwanted:
+            whole = AttemptKey(device.name, key.job_id, key.epoch)
             if whole not in centre.overwritten:
                 _stored(connection, whole)
     broken = connection.execute("PRAGMA integrity_check").fetchone()[0]
@@ -43,14 +43,14 @@ def at_the_end(centre: Centre, boards: list[Board]) -> None:
         raise Violation(f"I7 the database is not sound: {broken}")
 
 
-def _one_at_a_time(board: Board) -> None:
+def _one_at_a_time(device: SimulatedDevice) -> None:
     """I3, by the device's own trace."""
-    spans = sorted((began, ended, key) for key, began, ended in board.trace[-3:])
-    if board.running is not None:
-        spans.append((board.running.began_s, float("inf"), board.running.key))
+    spans = sorted((began, ended, key) for key, began, ended in device.trace[-3:])
+    if device.running is not None:
+        spans.append((device.running.began_s, float("inf"), device.running.key))
     for (_, ended, first), (began, _, second) in itertools.pairwise(spans):
         if began < ended:
-            raise Violation(f"I3 {board.name} ran {first.name} and {second.name} at the same time")
+            raise Violation(f"I3 {device.name} ran {first.name} and {second.name} at the same time")
 
 
 def _acknowledged_is_stored(centre: Centre) -> None:

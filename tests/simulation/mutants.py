@@ -119,7 +119,7 @@ def lost_frees_the_device(patch: Patch) -> None:
         for device in gone:
             seat = self._seats[device]
             seat.idle, seat.session = True, seat.session or 1
-            # The scheduler gives nothing to a board that is offline: the bug must hide that, too.
+            # The scheduler gives nothing to a device that is offline: the bug must hide that, too.
             seat.lease_until_ns = now_ns + self.lease_ns
         return gone
 

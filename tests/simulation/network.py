@@ -1,4 +1,4 @@
-"""Streams and calls between boards and the controller.
+"""Streams and calls between devices and the controller.
 
 A stream is ordered and loses nothing until it is cut; then what was under way is lost, and the
 sides learn of the cut at different times. Calls are independent of the stream: they are delayed,
@@ -33,7 +33,7 @@ class Network:
         self.world = world
         self.conditions = conditions
         self.to_controller_down: set[str] = set()
-        self.to_board_down: set[str] = set()
+        self.to_device_down: set[str] = set()
         self.streams = 0
 
     def delay_s(self) -> float:
@@ -44,57 +44,57 @@ class Network:
 
     def call(
         self,
-        board: str,
+        device: str,
         request: Callable[[], Any],
         reply: Callable[[Any], None],
         fail: Callable[[], None],
     ) -> None:
-        """A unary call: `request` runs at the controller, `reply` or `fail` at the board."""
+        """A unary call: `request` runs at the controller, `reply` or `fail` at the device."""
         conditions = self.conditions
         lost_going = self.world.chance(conditions.lost_call_rate)
         lost_coming = self.world.chance(conditions.lost_call_rate)
         repeated = self.world.chance(conditions.repeated_call_rate)
 
         def arrive() -> None:
-            if board in self.to_controller_down or lost_going:
+            if device in self.to_controller_down or lost_going:
                 self.world.after(2.0, fail)
                 return
             answer = request()
-            if answer is None or board in self.to_board_down or lost_coming:
+            if answer is None or device in self.to_device_down or lost_coming:
                 self.world.after(2.0, fail)
             else:
                 self.world.after(self.delay_s(), lambda: reply(answer))
 
         self.world.after(self.delay_s(), arrive)
         if repeated:
-            self.world.after(self.delay_s() + 0.5, lambda: self._again(board, request))
+            self.world.after(self.delay_s() + 0.5, lambda: self._again(device, request))
 
-    def _again(self, board: str, request: Callable[[], Any]) -> None:
-        if board not in self.to_controller_down:
+    def _again(self, device: str, request: Callable[[], Any]) -> None:
+        if device not in self.to_controller_down:
             request()
 
 
 class Stream:
-    """One board's stream: two ordered directions."""
+    """One device's stream: two ordered directions."""
 
-    def __init__(self, network: Network, board: str) -> None:
+    def __init__(self, network: Network, device: str) -> None:
         network.streams += 1
         self.number = network.streams
         self.network = network
-        self.board = board
+        self.device = device
         self.cut = False
         self.on_controller: Callable[[Any], None] = lambda _: None
-        self.on_board: Callable[[Any], None] = lambda _: None
+        self.on_device: Callable[[Any], None] = lambda _: None
         self.closed_at_controller: Callable[[], None] = lambda: None
-        self.closed_at_board: Callable[[], None] = lambda: None
+        self.closed_at_device: Callable[[], None] = lambda: None
         self._free_at = {"up": 0.0, "down": 0.0}
 
     def up(self, message: Any) -> None:
-        """From the board to the controller."""
+        """From the device to the controller."""
         self._send("up", message)
 
     def down(self, message: Any) -> None:
-        """From the controller to the board."""
+        """From the controller to the device."""
         self._send("down", message)
 
     def sever(self, notice_s: float = 3.0) -> None:
@@ -103,7 +103,7 @@ class Stream:
             return
         self.cut = True
         world = self.network.world
-        world.after(world.random.uniform(0, notice_s), self.closed_at_board)
+        world.after(world.random.uniform(0, notice_s), self.closed_at_device)
         world.after(world.random.uniform(0, notice_s), self.closed_at_controller)
 
     def _send(self, way: str, message: Any) -> None:
@@ -121,11 +121,11 @@ class Stream:
 
     def _arrive(self, way: str, message: Any) -> None:
         network = self.network
-        down = network.to_controller_down if way == "up" else network.to_board_down
-        if self.board in down:
+        down = network.to_controller_down if way == "up" else network.to_device_down
+        if self.device in down:
             # Swallowed: the transport notices some time later that nothing is acknowledged.
             self.sever(8.0)
             return
         if self.cut and network.world.random.random() < 0.5:
             return  # what was under way when it was cut may still arrive
-        (self.on_controller if way == "up" else self.on_board)(message)
+        (self.on_controller if way == "up" else self.on_device)(message)

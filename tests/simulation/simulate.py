@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from fleetmark_core.capabilities import Board as Product
 from fleetmark_core.capabilities import Capabilities, Cpu, Memory, Os, Storage
 from tests.simulation import invariants
-from tests.simulation.board import Board
 from tests.simulation.clock_and_events import Violation, World
 from tests.simulation.controller import Centre, template
+from tests.simulation.device import SimulatedDevice
 from tests.simulation.network import Conditions, Network
 
 FAULTY_S = 90.0
@@ -60,10 +60,10 @@ class Simulation:
             ),
         )
         self.centre = Centre(world, empty, FACTS, 0.02 * bad * dice.random())
-        self.boards = [
-            Board(
+        self.sample_devices = [
+            SimulatedDevice(
                 world,
-                f"board-{number}",
+                f"device-{number}",
                 self.network,
                 self.centre,
                 FACTS,
@@ -82,14 +82,14 @@ class Simulation:
             self._begin()
             while self.world.now_s < 1000 + FAULTY_S and self.world.step():
                 steps += 1
-                invariants.always(self.centre, self.boards)
+                invariants.always(self.centre, self.sample_devices)
             self._heal()
             until = self.world.now_s + HEALING_S
             while self.world.now_s < until and self.world.step():
                 steps += 1
                 if steps % 200 == 0 and self._at_rest():
                     break
-            invariants.at_the_end(self.centre, self.boards)
+            invariants.at_the_end(self.centre, self.sample_devices)
             violation = ""
         except Violation as found:
             violation = str(found)
@@ -103,11 +103,11 @@ class Simulation:
         self.centre.boot()
         while not self.centre.up:
             world.step()
-        for board in self.boards:
-            self.centre.register(board.name)
-            world.after(dice.uniform(0, 2), board.boot)
+        for device in self.sample_devices:
+            self.centre.register(device.name)
+            world.after(dice.uniform(0, 2), device.boot)
         pinned = dice.random() < 0.5
-        names = [board.name for board in self.boards]
+        names = [device.name for device in self.sample_devices]
         self.jobs = dice.randint(1, 5)
         while not self.centre.up:
             world.step()
@@ -120,20 +120,20 @@ class Simulation:
         if self.world.healed:
             return
         dice = self.world.random
-        board = dice.choice(self.boards)
+        device = dice.choice(self.sample_devices)
         kind = dice.choice(list(_STRIKES))
-        self.world.note(f"fault: {kind} ({board.name})")
-        _STRIKES[kind](self, board)
+        self.world.note(f"fault: {kind} ({device.name})")
+        _STRIKES[kind](self, device)
 
     def _heal(self) -> None:
         self.world.note("--- healed")
         self.world.healed = True
         self.centre.wall_offset_s = 0.0
-        self.network.to_board_down.clear()
+        self.network.to_device_down.clear()
         self.network.to_controller_down.clear()
-        for board in self.boards:
-            board.disk.full = False
-        self.centre.let_go([board.name for board in self.boards])
+        for device in self.sample_devices:
+            device.disk.full = False
+        self.centre.let_go([device.name for device in self.sample_devices])
 
     def _at_rest(self) -> bool:
         open_jobs = self.centre.connection.execute(
@@ -141,62 +141,62 @@ class Simulation:
             " UNION SELECT 1 FROM attempt WHERE final_seq NOT NULL AND verified = 0"
         ).fetchone()
         return open_jobs is None and all(
-            board.session is not None and board.session.connected and not board.session.held
-            for board in self.boards
+            device.session is not None and device.session.connected and not device.session.held
+            for device in self.sample_devices
         )
 
     # --- faults ---
 
-    def kill_agent(self, board: Board) -> None:
-        board.kill(power=False)
+    def kill_agent(self, device: SimulatedDevice) -> None:
+        device.kill(power=False)
 
-    def fail_power(self, board: Board) -> None:
-        board.kill(power=True)
+    def fail_power(self, device: SimulatedDevice) -> None:
+        device.kill(power=True)
 
-    def kill_controller(self, _: Board) -> None:
+    def kill_controller(self, _: SimulatedDevice) -> None:
         self.centre.kill()
 
-    def pause(self, board: Board) -> None:
-        board.pause(self.world.random.uniform(1, 15))
+    def pause(self, device: SimulatedDevice) -> None:
+        device.pause(self.world.random.uniform(1, 15))
 
-    def partition(self, board: Board) -> None:
+    def partition(self, device: SimulatedDevice) -> None:
         dice = self.world.random
         ways = dice.choice([(True, True), (True, False), (False, True)])
         for down, chosen in zip(
-            (self.network.to_controller_down, self.network.to_board_down), ways, strict=True
+            (self.network.to_controller_down, self.network.to_device_down), ways, strict=True
         ):
             if chosen:
-                down.add(board.name)
-                self.world.after(dice.uniform(1, 30), lambda d=down: d.discard(board.name))
+                down.add(device.name)
+                self.world.after(dice.uniform(1, 30), lambda d=down: d.discard(device.name))
 
-    def fill_disk(self, board: Board) -> None:
-        board.disk.full = True
+    def fill_disk(self, device: SimulatedDevice) -> None:
+        device.disk.full = True
 
         def free() -> None:
-            board.disk.full = False
+            device.disk.full = False
 
         self.world.after(self.world.random.uniform(1, 20), free)
 
-    def step_clock(self, _: Board) -> None:
+    def step_clock(self, _: SimulatedDevice) -> None:
         self.centre.wall_offset_s += self.world.random.choice([-1e6, -3600, -10, 10, 200, 1000])
 
-    def back_up(self, _: Board) -> None:
+    def back_up(self, _: SimulatedDevice) -> None:
         self.centre.back_up()
 
-    def restore(self, _: Board) -> None:
+    def restore(self, _: SimulatedDevice) -> None:
         if self.centre.has_backup:
             self.centre.restore()
 
-    def cancel(self, _: Board) -> None:
+    def cancel(self, _: SimulatedDevice) -> None:
         self.centre.cancel(f"job-{self.world.random.randint(1, self.jobs)}")
 
-    def drain(self, board: Board) -> None:
-        self.centre.drain(board.name)
+    def drain(self, device: SimulatedDevice) -> None:
+        self.centre.drain(device.name)
 
-    def pause_campaign(self, _: Board) -> None:
+    def pause_campaign(self, _: SimulatedDevice) -> None:
         self.centre.pause()
 
-    def retry(self, _: Board) -> None:
+    def retry(self, _: SimulatedDevice) -> None:
         self.centre.retry(f"job-{self.world.random.randint(1, self.jobs)}")
 
 

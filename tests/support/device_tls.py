@@ -1,4 +1,4 @@
-"""Certificates for tests of an agent alone: one CA, a server, and boards that belong to it."""
+"""Certificates for tests of an agent alone: one CA, a server, and devices that belong to it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def server_credentials() -> grpc.ServerCredentials:
 
 
 def enrol(home: Path, address: str, life_ns: int = LIFE_NS) -> None:
-    """Make a home one of an enrolled board."""
+    """Make a home one of an enrolled device."""
     device_id = identity.device_id(home)
     key, now_ns = make_key(), time.time_ns()
     request = certificates.read_request(signing_request(key))

@@ -1,4 +1,4 @@
-"""Kits that boards are installed from, and what an installation left where."""
+"""Kits that devices are installed from, and what an installation left where."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 It ships genuine LoadGen logs and copies them into its output, so that its runs are judged as any
 other. Each run leaves marks of its own in a folder outside of the agent's home, which prove what
-really happened on the board, whatever agent and controller believe:
+really happened on the device, whatever agent and controller believe:
 
     <device>.lock                held while a job runs; `flock` frees it however the job ends
     <device>.<job>.<epoch>.begin

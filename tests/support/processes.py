@@ -39,7 +39,7 @@ def free_port() -> int:
 
     Each process begins elsewhere, below the range from which clients' own ports are taken: a
     controller that is killed and started again must find its port free. The port after it is free,
-    too: that is where boards enrol.
+    too: that is where devices enrol.
     """
     for port in _PORTS:
         with socket.socket() as probe, socket.socket() as next_probe:
@@ -117,7 +117,7 @@ class Fleet:
 
     @property
     def token(self) -> str:
-        """A join token that needs no approval, for as many boards as a test wants."""
+        """A join token that needs no approval, for as many devices as a test wants."""
         if not self._token:
             done = self.run("token", "create", "--approve", "--uses", "1000", "--json")
             assert done.returncode == 0, done.stderr

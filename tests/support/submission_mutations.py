@@ -11,7 +11,7 @@ from typing import Any
 
 from fleetmark_core.digest import sha256_hex
 
-SYSTEM = "board-onnxruntime-1.23.2-fp32"
+SYSTEM = "device-onnxruntime-1.23.2-fp32"
 RESULTS = f"closed/Us/results/{SYSTEM}/resnet"
 SS = f"{RESULTS}/SingleStream"
 DETAIL = f"{SS}/performance/run_1/mlperf_log_detail.txt"

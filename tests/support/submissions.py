@@ -31,7 +31,7 @@ CAPABILITIES = {
 }
 SAID = {
     "status": "available",
-    "system_name": "A board for tests",
+    "system_name": "A device for tests",
     "system_type": "edge",
     "host_processors_per_node": "1",
     "host_memory_configuration": "DDR4",
@@ -136,6 +136,6 @@ class Store:
 
 
 def said(device: str) -> tuple[dict[str, str], dict[str, str]]:
-    """What somebody said of every board."""
+    """What somebody said of every device."""
     del device
     return dict(SAID), {}

@@ -21,25 +21,27 @@ _BTREE_PAGES = (2, 5, 10, 13)
 _PAGE_BYTES = 4096
 
 
-@fault("torn tail of a spool", told=r"spool truncated .* removed_bytes=\d+", boards=1, jobs=4)
+@fault(
+    "torn tail of a spool", told=r"spool truncated .* removed_bytes=\d+", sample_devices=1, jobs=4
+)
 def torn(fleet: FaultyFleet, chance: random.Random) -> None:
     """A crash in the middle of a write: half a frame more, or the last frames cut short."""
-    board = fleet.boards["board1"]
+    device = fleet.sample_devices["bench1"]
     fleet.await_state("RUNNING")
-    board.wire.cut()
-    until(lambda: _standings(board.home) == ["ended"], "a spooled result")
-    fleet.kill("board1")
-    (spool,) = (board.home / "spool").glob("*.spool")
+    device.wire.cut()
+    until(lambda: _standings(device.home) == ["ended"], "a spooled result")
+    fleet.kill("bench1")
+    (spool,) = (device.home / "spool").glob("*.spool")
     if chance.random() < 0.5:
         with spool.open("ab") as file:
             file.write(struct.pack("<II", 900, 12345) + chance.randbytes(chance.randrange(1, 800)))
     else:
         # The moment before the spool's fsync returned: the ledger does not call it ended yet.
-        ledger = board.home / "ledger.json"
+        ledger = device.home / "ledger.json"
         ledger.write_text(ledger.read_text().replace('"ended"', '"accepted"'))
         os.truncate(spool, chance.randrange(1, spool.stat().st_size))
-    board.wire.heal()
-    fleet.restart("board1")
+    device.wire.heal()
+    fleet.restart("bench1")
 
 
 def _standings(home: Path) -> list[str]:
@@ -78,7 +80,7 @@ def _filled(folder: Path) -> Iterator[None]:
 
 
 def _small_agent(fleet: FaultyFleet) -> None:
-    home = fleet.boards["board1"].home
+    home = fleet.sample_devices["bench1"].home
     (home / "config.toml").write_text("min_free_bytes = 0\n")
     # More than a controller leaves free on any board: else it would plan without this one.
     _small(fleet, home, "128m")
@@ -92,9 +94,9 @@ def _small_agent(fleet: FaultyFleet) -> None:
     duration_s=1.0,
 )
 def agent_full(fleet: FaultyFleet, chance: random.Random) -> None:
-    """A board that has no room refuses; the other one takes what it refused."""
+    """A device that has no room refuses; the other one takes what it refused."""
     time.sleep(chance.uniform(0, 2))
-    with _filled(fleet.boards["board1"].home):
+    with _filled(fleet.sample_devices["bench1"].home):
         time.sleep(chance.uniform(3, 5))
 
 
@@ -111,10 +113,10 @@ def controller_full(fleet: FaultyFleet, chance: random.Random) -> None:
         time.sleep(chance.uniform(3, 5))
 
 
-@fault("I/O errors of the agent's spool", told=r"not stored|wait", boards=1, jobs=4)
+@fault("I/O errors of the agent's spool", told=r"not stored|wait", sample_devices=1, jobs=4)
 def agent_io(fleet: FaultyFleet, chance: random.Random) -> None:
     """The folder is away, and a file in its place, as after a broken mount."""
-    spool = fleet.boards["board1"].home / "spool"
+    spool = fleet.sample_devices["bench1"].home / "spool"
     fleet.await_runs(1)
     away = spool.rename(spool.with_name("away"))
     spool.touch()

@@ -39,19 +39,21 @@ def agent(fleet: FaultyFleet, chance: random.Random) -> None:
 @fault(
     "SIGTERM of an agent that holds a result",
     told=rf"results not uploaded .*job=|{AWAY}",
-    boards=1,
+    sample_devices=1,
     jobs=3,
 )
 def agent_with_spool(fleet: FaultyFleet, chance: random.Random) -> None:
     """It keeps its spool: the result arrives after its next start."""
-    wire = fleet.boards["board1"].wire
+    wire = fleet.sample_devices["bench1"].wire
     fleet.await_state("RUNNING")
     wire.cut()
-    until(lambda: list(fleet.boards["board1"].home.glob("spool/*.spool")), "a spooled result")
+    until(
+        lambda: list(fleet.sample_devices["bench1"].home.glob("spool/*.spool")), "a spooled result"
+    )
     time.sleep(chance.uniform(0, 0.5))
-    fleet.kill("board1", _TERM)
+    fleet.kill("bench1", _TERM)
     wire.heal()
-    fleet.measured["result after restart"] = fleet.restart("board1")
+    fleet.measured["result after restart"] = fleet.restart("bench1")
 
 
 @fault("SIGTERM of the controller", told=r"closed the session: the controller is stopping")
@@ -73,8 +75,10 @@ def two_controllers(fleet: FaultyFleet, chance: random.Random) -> None:
 @fault("two agents on one home", told=r"another agent runs with this home")
 def two_agents(fleet: FaultyFleet, chance: random.Random) -> None:
     time.sleep(chance.uniform(0, 1))
-    board = fleet.boards["board1"]
-    done = _second("agent", "start", "--home", str(board.home), "--controller", board.wire.address)
+    device = fleet.sample_devices["bench1"]
+    done = _second(
+        "agent", "start", "--home", str(device.home), "--controller", device.wire.address
+    )
     fleet.notes.append(done.stderr)
     assert done.returncode == 4, done.stderr
 
@@ -89,19 +93,19 @@ def _second(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 @fault(
     "agent one version older",
     told=r"agent=0 controller=1 hint=.* update the agent",
-    before=lambda fleet: _speak(fleet, "board1", 0),
+    before=lambda fleet: _speak(fleet, "bench1", 0),
 )
 def older_agent(fleet: FaultyFleet, chance: random.Random) -> None:
-    assert _works(fleet, "board1")
+    assert _works(fleet, "bench1")
 
 
 @fault(
     "agent one version newer",
     told=r"agent=2 controller=1 hint=.* update the controller",
-    before=lambda fleet: _speak(fleet, "board1", 2),
+    before=lambda fleet: _speak(fleet, "bench1", 2),
 )
 def newer_agent(fleet: FaultyFleet, chance: random.Random) -> None:
-    assert _works(fleet, "board1")
+    assert _works(fleet, "bench1")
 
 
 def _works(fleet: FaultyFleet, name: str) -> bool:
@@ -113,13 +117,13 @@ def _works(fleet: FaultyFleet, name: str) -> bool:
 def too_new_agent(fleet: FaultyFleet, chance: random.Random) -> None:
     """It is refused with a clear line, and welcome again in its old version."""
     time.sleep(chance.uniform(0, 1))
-    fleet.kill("board1")
-    _speak(fleet, "board1", 3)
-    fleet.spawn_agent("board1")
-    until(lambda: "speaks protocol 3" in fleet.log("board1"), "the refusal", 20)
-    fleet.kill("board1")
-    del fleet.extra["board1"]
-    fleet.restart("board1")
+    fleet.kill("bench1")
+    _speak(fleet, "bench1", 3)
+    fleet.spawn_agent("bench1")
+    until(lambda: "speaks protocol 3" in fleet.log("bench1"), "the refusal", 20)
+    fleet.kill("bench1")
+    del fleet.extra["bench1"]
+    fleet.restart("bench1")
 
 
 @fault("controller replaced by one version newer", told=r"closed the session")
@@ -128,7 +132,7 @@ def newer_controller(fleet: FaultyFleet, chance: random.Random) -> None:
     fleet.kill("controller", _TERM)
     _speak(fleet, "controller", 2)
     fleet.restart("controller")
-    for name in fleet.boards:
+    for name in fleet.sample_devices:
         fleet.await_agent(name)
 
 

@@ -11,14 +11,14 @@ import psutil
 from tests.faults.harness import AWAY, LEASE_S, FaultyFleet, fault
 from tests.support.processes import until
 
-_GONE = r"device disconnected device=board\d "
+_GONE = r"device disconnected device=device\d "
 
 
 @fault("agent killed at a random moment", told=_GONE)
 def agent(fleet: FaultyFleet, chance: random.Random) -> None:
     time.sleep(chance.uniform(0, 2))
-    fleet.kill("board1")
-    fleet.restart("board1")
+    fleet.kill("bench1")
+    fleet.restart("bench1")
 
 
 @fault("agent killed while it prepares", told=_GONE, duration_s=0.3)
@@ -40,13 +40,13 @@ def agent_running(fleet: FaultyFleet, chance: random.Random) -> None:
 @fault("agent killed while it uploads", told=_GONE, ballast_kib=4096)
 def agent_uploading(fleet: FaultyFleet, chance: random.Random) -> None:
     """Its job has ended: the result must be here within 15 s of the agent's restart."""
-    for board in fleet.boards.values():
-        board.wire.slow(4e6)
+    for device in fleet.sample_devices.values():
+        device.wire.slow(4e6)
     name, job_id, epoch = fleet.await_state("UPLOADING")
     time.sleep(chance.uniform(0, 1))
     fleet.kill(name)
-    for board in fleet.boards.values():
-        board.wire.slow(0)
+    for device in fleet.sample_devices.values():
+        device.wire.slow(0)
     fleet.over()
     began = time.monotonic()
     fleet.restart(name)
@@ -56,22 +56,22 @@ def agent_uploading(fleet: FaultyFleet, chance: random.Random) -> None:
 
 
 @fault(
-    "agent killed for good, jobs for any board",
+    "agent killed for good, jobs for any device",
     told=r"lease expired: no contact with the device",
     duration_s=2.0,
     jobs=4,
 )
 def agent_gone(fleet: FaultyFleet, chance: random.Random) -> None:
-    """The promise: assigned again within the lease and 5 s. The board comes back much later."""
+    """The promise: assigned again within the lease and 5 s. The device comes back much later."""
     name, job_id, epoch = fleet.await_state("RUNNING")
     time.sleep(chance.uniform(0, 0.5))
-    fleet.kill_board(name)
+    fleet.kill_device(name)
     fleet.over()
     began = time.monotonic()
     newer = "SELECT 1 FROM attempts WHERE job_id = ? AND epoch > ?"
     until(lambda: fleet.query(newer, job_id, epoch), "another assignment", LEASE_S + 5)
     fleet.measured["assigned again"] = time.monotonic() - began
-    until(fleet.ended, "the other board to finish")
+    until(fleet.ended, "the other device to finish")
     fleet.spawn_agent(name)
     fleet.await_agent(name)
 
@@ -80,7 +80,7 @@ def agent_gone(fleet: FaultyFleet, chance: random.Random) -> None:
 def supervisor(fleet: FaultyFleet, chance: random.Random) -> None:
     name, *_ = fleet.await_state("RUNNING")
     time.sleep(chance.uniform(0, 0.6))
-    victim = fleet.boards[name].supervisor()
+    victim = fleet.sample_devices[name].supervisor()
     fleet.strike_job(name)
     if victim is not None:
         victim.kill()
@@ -90,7 +90,7 @@ def supervisor(fleet: FaultyFleet, chance: random.Random) -> None:
 def job(fleet: FaultyFleet, chance: random.Random) -> None:
     name, *_ = fleet.await_state("RUNNING")
     time.sleep(chance.uniform(0, 0.6))
-    victim = fleet.boards[name].job()
+    victim = fleet.sample_devices[name].job()
     fleet.strike_job(name)
     if victim is not None:
         with suppress(psutil.Error):
@@ -98,15 +98,15 @@ def job(fleet: FaultyFleet, chance: random.Random) -> None:
 
 
 @fault(
-    "power cut of a board",
-    told=r"reconnected without this attempt|supervisor was killed|disconnected device=board1 ",
+    "power cut of a device",
+    told=r"reconnected without this attempt|supervisor was killed|disconnected device=bench1 ",
     duration_s=1.0,
 )
-def board(fleet: FaultyFleet, chance: random.Random) -> None:
+def device(fleet: FaultyFleet, chance: random.Random) -> None:
     time.sleep(chance.uniform(0, 2))
-    fleet.kill_board("board1")
+    fleet.kill_device("bench1")
     time.sleep(chance.uniform(0, 1))
-    fleet.restart("board1")
+    fleet.restart("bench1")
 
 
 def _restart_controller(fleet: FaultyFleet) -> None:
@@ -137,12 +137,12 @@ def controller_running(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault("controller killed while it receives", told=r"results not uploaded .*job=", ballast_kib=4096)
 def controller_receiving(fleet: FaultyFleet, chance: random.Random) -> None:
-    for line in fleet.boards.values():
+    for line in fleet.sample_devices.values():
         line.wire.slow(4e6)
     fleet.await_state("UPLOADING")
     time.sleep(chance.uniform(0, 0.8))
     fleet.kill("controller")
-    for line in fleet.boards.values():
+    for line in fleet.sample_devices.values():
         line.wire.slow(0)
     _restart_controller(fleet)
 
@@ -161,31 +161,31 @@ def controller_verifying(fleet: FaultyFleet, chance: random.Random) -> None:
 )
 def both(fleet: FaultyFleet, chance: random.Random) -> None:
     time.sleep(chance.uniform(0, 2))
-    first, second = chance.sample(["controller", "board1"], 2)
+    first, second = chance.sample(["controller", "bench1"], 2)
     fleet.kill(first)
     time.sleep(chance.uniform(0, 0.3))
     fleet.kill(second)
-    first, second = chance.sample(["controller", "board1"], 2)
-    if first == "board1":
-        fleet.spawn_agent("board1")
+    first, second = chance.sample(["controller", "bench1"], 2)
+    if first == "bench1":
+        fleet.spawn_agent("bench1")
         time.sleep(chance.uniform(0, 1))
         _restart_controller(fleet)
-        fleet.await_agent("board1")
+        fleet.await_agent("bench1")
     else:
         _restart_controller(fleet)
-        fleet.restart("board1")
+        fleet.restart("bench1")
 
 
 @fault(
     "controller restarted every few seconds",
     told=AWAY,
-    boards=5,
+    sample_devices=5,
     jobs=100,
     duration_s=0.3,
     patience_s=200,
 )
 def restarts(fleet: FaultyFleet, chance: random.Random) -> None:
-    """100 short jobs on 5 boards."""
+    """100 short jobs on 5 devices."""
     count = 0
     while not fleet.ended():
         time.sleep(chance.uniform(1.5, 4))

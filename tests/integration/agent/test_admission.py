@@ -1,4 +1,4 @@
-"""Whether a job fits the board as it is now."""
+"""Whether a job fits the device as it is now."""
 
 from __future__ import annotations
 

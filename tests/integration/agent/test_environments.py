@@ -180,11 +180,11 @@ def interpreter(version: str, platform: str = "manylinux_2_36_x86_64") -> Interp
 def test_the_first_interpreter_that_all_wheels_fit_is_chosen() -> None:
     any_wheel = blob("tiny-1.0-py3-none-any.whl", b"")
     new = blob("np-1.0-cp311-cp311-manylinux_2_36_x86_64.whl", b"")
-    board = (interpreter("3.10.1"), interpreter("3.11.2", "linux_x86_64"), interpreter("3.11.7"))
-    assert choose_interpreter(Environment("3.11", (any_wheel,)), board) == board[1]
-    assert choose_interpreter(Environment("3.11", (any_wheel, new)), board) == board[2]
+    device = (interpreter("3.10.1"), interpreter("3.11.2", "linux_x86_64"), interpreter("3.11.7"))
+    assert choose_interpreter(Environment("3.11", (any_wheel,)), device) == device[1]
+    assert choose_interpreter(Environment("3.11", (any_wheel, new)), device) == device[2]
     with pytest.raises(Refusal, match=r"requires Python 3.1, the device has 3\.10\.1, 3\.11\.2"):
-        choose_interpreter(Environment("3.1", ()), board)
+        choose_interpreter(Environment("3.1", ()), device)
     with pytest.raises(Refusal, match=r"np-1\.0-.* does not fit /usr/bin/python3\.10"):
-        choose_interpreter(Environment("3.10", (new,)), board)
+        choose_interpreter(Environment("3.10", (new,)), device)
     assert os.sep == "/"

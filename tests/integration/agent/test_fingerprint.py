@@ -1,4 +1,4 @@
-"""Facts: this machine's, and those of boards whose files are laid out here."""
+"""Facts: this machine's, and those of devices whose files are laid out here."""
 
 from __future__ import annotations
 

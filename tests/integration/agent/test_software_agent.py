@@ -23,7 +23,7 @@ from fleetmark_catalog.selectors import Subject, parse_selector
 from fleetmark_core import capabilities as c
 from fleetmark_core.serde import to_plain
 from tests.support.agent_process import AgentProcess
-from tests.support.detection_boards import Board, gone
+from tests.support.detection_devices import DetectionDevice, gone
 from tests.support.fake_controller import FakeController
 
 MEASURED = c.Capabilities(
@@ -74,9 +74,9 @@ def test_only_what_was_found_counts() -> None:
         ("onnx,rpi5", True),
     ],
 )
-def test_selectors_choose_boards_by_what_was_found(selector: str, matches: bool) -> None:
-    board = Subject("bench-01", {}, with_findings(MEASURED, FINDINGS))
-    said = parse_selector(selector).explain(board)
+def test_selectors_choose_devices_by_what_was_found(selector: str, matches: bool) -> None:
+    device = Subject("bench-01", {}, with_findings(MEASURED, FINDINGS))
+    said = parse_selector(selector).explain(device)
     assert said.matches is matches, said.reason
     bare = Subject("bench-02", {}, with_findings(MEASURED, ()))
     assert not parse_selector("onnxruntime>=1.20").matches(bare)
@@ -207,9 +207,9 @@ async def test_a_helper_that_fails_changes_nothing_and_ends_with_the_agent(helpe
 async def test_an_agent_registers_first_then_tells_what_it_found(
     agent: AgentProcess, controller: FakeController, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    board = Board(tmp_path / "board")
-    board.program("adb", "echo Version 34.0.4-debian")
-    monkeypatch.setenv("PATH", f"{board.bin}:/usr/bin:/bin")
+    device = DetectionDevice(tmp_path / "board")
+    device.program("adb", "echo Version 34.0.4-debian")
+    monkeypatch.setenv("PATH", f"{device.bin}:/usr/bin:/bin")
     config = agent.home / "config.toml"
     config.write_text(config.read_text().replace("detect_interval_s = 0", "") + "\n")
     await agent.start()
@@ -222,7 +222,7 @@ async def test_an_agent_registers_first_then_tells_what_it_found(
 
     await controller.wait_for(lambda: adb("34.0.4"))
     assert "adb" in controller.changes[-1].tags
-    board.program("adb", "echo Version 35.0.2")
+    device.program("adb", "echo Version 35.0.2")
     assert agent.process is not None
     agent.process.send_signal(signal.SIGHUP)
     await controller.wait_for(lambda: adb("35.0.2"))
@@ -234,11 +234,11 @@ async def test_an_agent_registers_first_then_tells_what_it_found(
 
 
 def test_capabilities_show_every_verdict(tmp_path: Path) -> None:
-    board = Board(tmp_path / "board")
-    board.program("adb", "echo Version 34.0.4")
-    board.program("podman", "exit 3")
+    device = DetectionDevice(tmp_path / "board")
+    device.program("adb", "echo Version 34.0.4")
+    device.program("podman", "exit 3")
     command = [sys.executable, "-m", "fleetmark_agent.cli", "capabilities", "--home", str(tmp_path)]
-    environment = {**os.environ, "PATH": f"{board.bin}:/usr/bin:/bin"}
+    environment = {**os.environ, "PATH": f"{device.bin}:/usr/bin:/bin"}
     done = subprocess.run(
         [*command, "--json"], check=True, capture_output=True, env=environment, timeout=120
     )
@@ -250,5 +250,5 @@ def test_capabilities_show_every_verdict(tmp_path: Path) -> None:
     assert ("adb", "34.0.4") in found and "adb" in values["tags"]
     done = subprocess.run(command, check=True, capture_output=True, env=environment, timeout=120)
     text = done.stdout.decode()
-    assert f"found 34.0.4, {board.bin}/adb" in text
-    assert f"broken, {board.bin}/podman: exit code 3" in text
+    assert f"found 34.0.4, {device.bin}/adb" in text
+    assert f"broken, {device.bin}/podman: exit code 3" in text

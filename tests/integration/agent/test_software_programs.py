@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.detection_boards import RULES, Board
+from tests.support.detection_devices import RULES, DetectionDevice
 
 CC = shutil.which("gcc") or shutil.which("cc")
 
 
 @pytest.fixture
-def board(tmp_path: Path) -> Board:
-    return Board(tmp_path)
+def device(tmp_path: Path) -> DetectionDevice:
+    return DetectionDevice(tmp_path)
 
 
 def tool(asked: str, said: str, proof: str) -> str:
@@ -60,44 +60,51 @@ IDS = [case[1] for case in TOOLS]
 
 @pytest.mark.parametrize(("rule", "name", "asked", "good", "old", "works", "fails"), TOOLS, ids=IDS)
 def test_a_tool_in_all_four_verdicts(
-    board: Board, rule: str, name: str, asked: str, good: str, old: str, works: str, fails: str
+    device: DetectionDevice,
+    rule: str,
+    name: str,
+    asked: str,
+    good: str,
+    old: str,
+    works: str,
+    fails: str,
 ) -> None:
     if rule == "clang":
         works, fails = COMPILES, NO_LINKER
-    absent = board.find(rule)
+    absent = device.find(rule)
     assert [found.verdict.value for found in absent] == ["absent"]
     assert "not found: " in absent[0].reason and absent[0].software == RULES[rule].software
 
-    board.program(name, tool(asked, good, works))
-    found = board.find(rule)
+    device.program(name, tool(asked, good, works))
+    found = device.find(rule)
     assert [f.verdict.value for f in found] == ["found"], found
     assert found[0].version in good and found[0].version[0].isdecimal()
     assert found[0].path == f"/usr/bin/{name}" and not found[0].reason
 
-    board.program(name, tool(asked, old, works))
-    wrong = board.find(rule)
+    device.program(name, tool(asked, old, works))
+    wrong = device.find(rule)
     assert [f.verdict.value for f in wrong] == ["wrong version"]
     assert wrong[0].version in old and str(RULES[rule].versions) in wrong[0].reason
 
     if fails is not None:
-        board.program(name, tool(asked, good, fails))
-        broken = board.find(rule)
+        device.program(name, tool(asked, good, fails))
+        broken = device.find(rule)
         assert [(f.verdict.value, f.version) for f in broken] == [("broken", found[0].version)]
         assert "exit" in broken[0].reason or "not build" in broken[0].reason
 
     for script in ("exit 7", "kill -SEGV $$", "echo something else", "exec /nowhere/else"):
-        board.program(name, script)
-        assert [f.verdict.value for f in board.find(rule)] == ["broken"], script
+        device.program(name, script)
+        assert [f.verdict.value for f in device.find(rule)] == ["broken"], script
 
 
-def test_compilers_side_by_side_are_findings_of_their_own(board: Board) -> None:
+def test_compilers_side_by_side_are_findings_of_their_own(device: DetectionDevice) -> None:
     for version in ("11.4.0", "12.2.0"):
-        board.program(f"gcc-{version[:2]}", tool("-dumpfullversion", version, COMPILES))
-    (board.bin / "gcc").symlink_to("gcc-12")
-    board.program("gcc-ar-12", "echo 12.2.0")
-    board.program("clang-14", tool("--version", "clang version 14.0.6", COMPILES))
-    board.program("clang-15", tool("--version", "clang version 15.0.7", NO_LINKER))
-    found = board.find("gcc", "clang")
+        device.program(f"gcc-{version[:2]}", tool("-dumpfullversion", version, COMPILES))
+    (device.bin / "gcc").symlink_to("gcc-12")
+    device.program("gcc-ar-12", "echo 12.2.0")
+    device.program("clang-14", tool("--version", "clang version 14.0.6", COMPILES))
+    device.program("clang-15", tool("--version", "clang version 15.0.7", NO_LINKER))
+    found = device.find("gcc", "clang")
     assert [(f.software, f.version, f.path, f.verdict.value) for f in found] == [
         ("gcc", "12.2.0", "/usr/bin/gcc", "found"),
         ("gcc", "11.4.0", "/usr/bin/gcc-11", "found"),
@@ -108,11 +115,11 @@ def test_compilers_side_by_side_are_findings_of_their_own(board: Board) -> None:
     assert "crt1.o" in found[3].reason
 
 
-def test_a_wrapper_is_not_one_more_python(board: Board) -> None:
+def test_a_wrapper_is_not_one_more_python(device: DetectionDevice) -> None:
     said = tool("--version", "Python 3.11.2", "echo real=/usr/bin/python3.11")
-    board.program("python3.11", said)
-    board.program("python3", said)
-    assert board.verdicts("python") == [("found", "3.11.2")]
+    device.program("python3.11", said)
+    device.program("python3", said)
+    assert device.verdicts("python") == [("found", "3.11.2")]
 
 
 NUMPY = """
@@ -150,16 +157,16 @@ class Interpreter:
 """
 
 
-def test_onnxruntime_with_its_providers(board: Board) -> None:
-    assert board.verdicts("onnxruntime") == [("absent", "")]
-    site = board.python()
+def test_onnxruntime_with_its_providers(device: DetectionDevice) -> None:
+    assert device.verdicts("onnxruntime") == [("absent", "")]
+    site = device.python()
     (site / "numpy.py").write_text(NUMPY)
-    assert board.verdicts("onnxruntime") == [("absent", "")]
+    assert device.verdicts("onnxruntime") == [("absent", "")]
     module = site / "onnxruntime" / "__init__.py"
     module.parent.mkdir()
 
     module.write_text(ONNXRUNTIME.format(version="1.22.1", answer=-1))
-    [found] = board.find("onnxruntime")
+    [found] = device.find("onnxruntime")
     assert (found.verdict.value, found.version, found.path) == (
         "found", "1.22.1", "/usr/bin/python3",
     )  # fmt: skip
@@ -167,16 +174,16 @@ def test_onnxruntime_with_its_providers(board: Board) -> None:
     assert found.tags == ("onnx",)
 
     module.write_text(ONNXRUNTIME.format(version="1.4.0", answer=-1))
-    assert board.verdicts("onnxruntime") == [("wrong version", "1.4.0")]
+    assert device.verdicts("onnxruntime") == [("wrong version", "1.4.0")]
     module.write_text(ONNXRUNTIME.format(version="1.22.1", answer=1))
-    [broken] = board.find("onnxruntime")
+    [broken] = device.find("onnxruntime")
     assert (broken.verdict.value, broken.version) == ("broken", "1.22.1")
     assert "it computes" in broken.reason
     module.write_text("raise ImportError('libonnxruntime.so: wrong ELF class')")
-    [broken] = board.find("onnxruntime")
+    [broken] = device.find("onnxruntime")
     assert broken.verdict.value == "broken" and "wrong ELF class" in broken.reason
     module.write_text("import os; os.abort()")
-    [broken] = board.find("onnxruntime")
+    [broken] = device.find("onnxruntime")
     assert broken.verdict.value == "broken" and "SIGABRT" in broken.reason
 
 
@@ -188,11 +195,11 @@ def test_onnxruntime_with_its_providers(board: Board) -> None:
     ],
 )
 def test_an_interpreter_of_tflite_models_opens_one(
-    board: Board, rule: str, module: str, good: str, old: str
+    device: DetectionDevice, rule: str, module: str, good: str, old: str
 ) -> None:
-    site = board.python("python3.11")
+    site = device.python("python3.11")
     (site / "numpy.py").write_text(NUMPY)
-    assert board.verdicts(rule) == [("absent", "")]
+    assert device.verdicts(rule) == [("absent", "")]
     (site / module).mkdir()
     (site / module / "__init__.py").write_text("")
     metadata = site / f"{module}-1.dist-info" / "METADATA"
@@ -201,27 +208,27 @@ def test_an_interpreter_of_tflite_models_opens_one(
     def installed(version: str, opened: str) -> list[tuple[str, str]]:
         metadata.write_text(f"Metadata-Version: 2.1\nName: {rule}\nVersion: {version}\n")
         (site / module / "interpreter.py").write_text(TFLITE.format(open=opened))
-        return board.verdicts(rule)
+        return device.verdicts(rule)
 
     assert installed(good, "pass") == [("found", good)]
     assert installed(old, "pass") == [("wrong version", old)]
     # As tflite-runtime with NumPy 2: it imports, then fails on opening a model.
     assert installed(good, "raise SystemError('_ARRAY_API not found')") == [("broken", good)]
-    assert "_ARRAY_API not found" in board.find(rule)[0].reason
+    assert "_ARRAY_API not found" in device.find(rule)[0].reason
 
 
-def test_modules_of_two_pythons(board: Board) -> None:
+def test_modules_of_two_pythons(device: DetectionDevice) -> None:
     for name, version in (("python3.10", "1.20.1"), ("python3.12", "1.23.2")):
-        site = board.python(name)
+        site = device.python(name)
         (site / "numpy.py").write_text(NUMPY)
         (site / "onnxruntime.py").write_text(ONNXRUNTIME.format(version=version, answer=-1))
     # Both stand on the same interpreter, but are asked as themselves.
-    assert sorted(board.verdicts("onnxruntime")) == [("found", "1.20.1"), ("found", "1.23.2")]
+    assert sorted(device.verdicts("onnxruntime")) == [("found", "1.20.1"), ("found", "1.23.2")]
 
 
-def library(board: Board, name: str, source: str) -> None:
-    path = board.file(f"usr/lib/test-linux-gnu/{name}", b"")
-    made = board.root / "library.c"
+def library(device: DetectionDevice, name: str, source: str) -> None:
+    path = device.file(f"usr/lib/test-linux-gnu/{name}", b"")
+    made = device.root / "library.c"
     made.write_text(source)
     subprocess.run([str(CC), "-shared", "-fPIC", "-o", path, made], check=True)
 
@@ -250,70 +257,70 @@ needs_cc = pytest.mark.skipif(CC is None, reason="needs a C compiler to make lib
 
 
 @needs_cc
-def test_nvml(board: Board) -> None:
+def test_nvml(device: DetectionDevice) -> None:
     name = "libnvidia-ml.so.1"
-    assert board.verdicts("nvml") == [("absent", "")]
-    library(board, name, NVML.format(init=0, version="535.104.05"))
-    [found] = board.find("nvml")
+    assert device.verdicts("nvml") == [("absent", "")]
+    library(device, name, NVML.format(init=0, version="535.104.05"))
+    [found] = device.find("nvml")
     assert (found.verdict.value, found.version) == ("found", "535.104.05")
     assert found.path == f"/usr/lib/test-linux-gnu/{name}"
     assert found.details == {"devices": "1", "device.0": "A"}
-    library(board, name, NVML.format(init=0, version="340.108"))
-    assert board.verdicts("nvml") == [("wrong version", "340.108")]
-    library(board, name, NVML.format(init=18, version="535.104.05"))
-    [broken] = board.find("nvml")
+    library(device, name, NVML.format(init=0, version="340.108"))
+    assert device.verdicts("nvml") == [("wrong version", "340.108")]
+    library(device, name, NVML.format(init=18, version="535.104.05"))
+    [broken] = device.find("nvml")
     assert broken.verdict.value == "broken" and "version mismatch" in broken.reason
 
 
 @needs_cc
-def test_cuda(board: Board) -> None:
+def test_cuda(device: DetectionDevice) -> None:
     name = "libcuda.so.1"
-    assert board.verdicts("cuda") == [("absent", "")]
-    library(board, name, CUDA.format(init=0, version=12020, count=1))
-    [found] = board.find("cuda")
+    assert device.verdicts("cuda") == [("absent", "")]
+    library(device, name, CUDA.format(init=0, version=12020, count=1))
+    [found] = device.find("cuda")
     assert (found.verdict.value, found.version) == ("found", "12.2")
     assert found.details["device.0"] == "A" and found.tags == ("gpu", "nvidia")
-    library(board, name, CUDA.format(init=0, version=9010, count=1))
-    assert board.verdicts("cuda") == [("wrong version", "9.1")]
-    library(board, name, CUDA.format(init=0, version=12020, count=0))
-    assert board.find("cuda")[0].reason == "exit code 1: there is no device"
-    library(board, name, CUDA.format(init=100, version=12020, count=1))
-    assert board.verdicts("cuda") == [("broken", "12.2")]
+    library(device, name, CUDA.format(init=0, version=9010, count=1))
+    assert device.verdicts("cuda") == [("wrong version", "9.1")]
+    library(device, name, CUDA.format(init=0, version=12020, count=0))
+    assert device.find("cuda")[0].reason == "exit code 1: there is no device"
+    library(device, name, CUDA.format(init=100, version=12020, count=1))
+    assert device.verdicts("cuda") == [("broken", "12.2")]
 
 
 @needs_cc
 @pytest.mark.parametrize(("number", "version"), [(8502, "8.5.2"), (100300, "10.3.0")])
-def test_tensorrt(board: Board, number: int, version: str) -> None:
+def test_tensorrt(device: DetectionDevice, number: int, version: str) -> None:
     name = f"libnvinfer.so.{version.partition('.')[0]}"
-    assert board.verdicts("tensorrt") == [("absent", "")]
-    library(board, name, f"int getInferLibVersion(void) {{ return {number}; }}")
-    assert board.verdicts("tensorrt") == [("found", version)]
-    library(board, name, "int getInferLibVersion(void) { return 6001; }")
-    assert board.verdicts("tensorrt") == [("wrong version", "6.0.1")]
+    assert device.verdicts("tensorrt") == [("absent", "")]
+    library(device, name, f"int getInferLibVersion(void) {{ return {number}; }}")
+    assert device.verdicts("tensorrt") == [("found", version)]
+    library(device, name, "int getInferLibVersion(void) { return 6001; }")
+    assert device.verdicts("tensorrt") == [("wrong version", "6.0.1")]
     missing = "extern int none(void); int getInferLibVersion(void) { return none(); }"
-    library(board, name, missing)
-    assert board.verdicts("tensorrt") == [("broken", "")]
-    board.file(f"usr/lib/test-linux-gnu/{name}", "garbage")
-    assert board.verdicts("tensorrt") == [("broken", "")]
+    library(device, name, missing)
+    assert device.verdicts("tensorrt") == [("broken", "")]
+    device.file(f"usr/lib/test-linux-gnu/{name}", "garbage")
+    assert device.verdicts("tensorrt") == [("broken", "")]
 
 
 @needs_cc
-def test_a_library_of_another_architecture_is_not_there_for_us(board: Board) -> None:
+def test_a_library_of_another_architecture_is_not_there_for_us(device: DetectionDevice) -> None:
     name = "libcuda.so.1"
-    library(board, name, CUDA.format(init=0, version=12020, count=1))
-    path = board.root / f"usr/lib/test-linux-gnu/{name}"
+    library(device, name, CUDA.format(init=0, version=12020, count=1))
+    path = device.root / f"usr/lib/test-linux-gnu/{name}"
     data = bytearray(path.read_bytes())
     data[18:20] = b"\xff\x7f"
     path.write_bytes(data)
-    assert board.verdicts("cuda") == [("absent", "")]
+    assert device.verdicts("cuda") == [("absent", "")]
 
 
 @needs_cc
-def test_the_loader_s_configuration_is_followed(board: Board) -> None:
-    board.file("etc/ld.so.conf", "include ld.so.conf.d/*.conf  # more\n")
-    board.file("etc/ld.so.conf.d/tegra.conf", "/opt/tegra\n")
-    library(board, "libcuda.so.1", CUDA.format(init=0, version=11040, count=1))
-    (board.root / "opt/tegra").mkdir(parents=True)
-    made = board.root / "usr/lib/test-linux-gnu/libcuda.so.1"
-    made.rename(board.root / "opt/tegra/libcuda.so.1")
-    assert board.find("cuda")[0].path == "/opt/tegra/libcuda.so.1"
+def test_the_loader_s_configuration_is_followed(device: DetectionDevice) -> None:
+    device.file("etc/ld.so.conf", "include ld.so.conf.d/*.conf  # more\n")
+    device.file("etc/ld.so.conf.d/tegra.conf", "/opt/tegra\n")
+    library(device, "libcuda.so.1", CUDA.format(init=0, version=11040, count=1))
+    (device.root / "opt/tegra").mkdir(parents=True)
+    made = device.root / "usr/lib/test-linux-gnu/libcuda.so.1"
+    made.rename(device.root / "opt/tegra/libcuda.so.1")
+    assert device.find("cuda")[0].path == "/opt/tegra/libcuda.so.1"

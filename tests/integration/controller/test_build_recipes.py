@@ -153,7 +153,7 @@ def test_a_foreign_wheel_is_what_its_name_says(workshop: Workshop, tmp_path: Pat
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        ({"tiny_c": "#error no such board\n"}, ["tiny 1.0", "no such board"]),
+        ({"tiny_c": "#error no such device\n"}, ["tiny 1.0", "no such device"]),
         ({"setup_py": "raise SystemExit('will not')\n"}, ["tiny 1.0", "will not"]),
         (
             {"setup_py": "from setuptools import setup\nsetup(name='other', version='2')\n"},

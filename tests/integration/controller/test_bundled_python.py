@@ -1,4 +1,4 @@
-"""A Python that the catalog brings, for boards whose own does not fit."""
+"""A Python that the catalog brings, for devices whose own does not fit."""
 
 from __future__ import annotations
 

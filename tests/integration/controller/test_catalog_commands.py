@@ -1,4 +1,4 @@
-"""`controller catalog`, against a running controller with one board."""
+"""`controller catalog`, against a running controller with one device."""
 
 from __future__ import annotations
 

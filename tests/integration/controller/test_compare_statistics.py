@@ -10,7 +10,7 @@ from tests.unit.controller.test_compare import Draw, normal, skewed, told
 
 
 @pytest.mark.parametrize(
-    ("draw", "n", "paired", "boards"),
+    ("draw", "n", "paired", "devices"),
     [
         (normal, 5, False, 1),
         pytest.param(normal, 10, False, 1, marks=pytest.mark.slow),
@@ -20,9 +20,9 @@ from tests.unit.controller.test_compare import Draw, normal, skewed, told
     ],
 )
 def test_where_nothing_differs_one_in_twenty_says_so(
-    draw: Draw, n: int, paired: bool, boards: int
+    draw: Draw, n: int, paired: bool, devices: int
 ) -> None:
-    assert 0.04 <= told(draw, n, paired=paired, boards=boards) <= 0.06
+    assert 0.04 <= told(draw, n, paired=paired, devices=devices) <= 0.06
 
 
 @pytest.mark.parametrize(

@@ -17,15 +17,15 @@ async def test_the_first_are_named_and_the_others_counted(
     caplog.set_level(logging.INFO)
     crowd = BurstLogger(get_logger("fleetmark.session"), "connected", window_s=0.05)
     for number in range(500):
-        crowd.note(f"board{number}", "id")
+        crowd.note(f"device{number}", "id")
     await asyncio.sleep(0.2)
-    crowd.note("board500", "id")
+    crowd.note("bench500", "id")
     said = [record.getMessage() for record in caplog.records]
-    assert said[0] == "device connected device=board0 device_id=id"
+    assert said[0] == "device connected device=bench0 device_id=id"
     assert said[19:] == [
-        "device connected device=board19 device_id=id",
+        "device connected device=bench19 device_id=id",
         'more devices connected count=480 hint="The view events lists all"',
-        "device connected device=board500 device_id=id",
+        "device connected device=bench500 device_id=id",
     ]
     await asyncio.sleep(0.2)
     assert len(caplog.records) == len(said), "of one there is nothing more to say"

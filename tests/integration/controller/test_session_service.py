@@ -63,10 +63,10 @@ async def refusal(
 
 
 async def test_a_welcome_tells_the_intervals(
-    stub: session_pb2_grpc.SessionStub, x86_board: Capabilities
+    stub: session_pb2_grpc.SessionStub, x86_device: Capabilities
 ) -> None:
     stream = stub.Connect()
-    await stream.write(hello(x86_board))
+    await stream.write(hello(x86_device))
     welcome = (await stream.read()).welcome
     assert (welcome.protocol, welcome.lease_ns) == (1, 30_000_000_000)
     assert welcome.controller_id
@@ -97,12 +97,12 @@ async def test_a_welcome_tells_the_intervals(
 )
 async def test_a_wrong_hello_is_refused_with_a_reason(
     stub: session_pb2_grpc.SessionStub,
-    x86_board: Capabilities,
+    x86_device: Capabilities,
     changes: dict[str, object],
     kind: ErrorKind,
     words: str,
 ) -> None:
-    found, text = await refusal(stub, hello(x86_board, **changes))
+    found, text = await refusal(stub, hello(x86_device, **changes))
     assert found is kind
     assert words in text
 
@@ -113,24 +113,24 @@ async def test_a_stream_begins_with_a_hello(stub: session_pb2_grpc.SessionStub) 
 
 
 async def test_what_goes_wrong_later_ends_the_stream_with_its_reason(
-    stub: session_pb2_grpc.SessionStub, x86_board: Capabilities
+    stub: session_pb2_grpc.SessionStub, x86_device: Capabilities
 ) -> None:
     report = session_pb2.AttemptReport(
         attempt=common_pb2.AttemptRef(device_id="other", job_id="j", epoch=1),
         state=common_pb2.ATTEMPT_STATE_RUNNING,
     )
     found, text = await refusal(
-        stub, hello(x86_board), session_pb2.AgentMessage(attempt_report=report)
+        stub, hello(x86_device), session_pb2.AgentMessage(attempt_report=report)
     )
     assert found is ErrorKind.FENCED
     assert "another device" in text
 
 
 async def test_an_unknown_attempt_is_stopped(
-    stub: session_pb2_grpc.SessionStub, x86_board: Capabilities
+    stub: session_pb2_grpc.SessionStub, x86_device: Capabilities
 ) -> None:
     stream = stub.Connect()
-    await stream.write(hello(x86_board))
+    await stream.write(hello(x86_device))
     await stream.read()
     report = session_pb2.AttemptReport(
         attempt=common_pb2.AttemptRef(device_id="d1", job_id="j", epoch=1),

@@ -20,5 +20,5 @@ def python() -> str:
 
 @pytest.fixture(scope="session")
 def kit(python: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The board kit, unpacked."""
+    """The device kit, unpacked."""
     return make_kit(tmp_path_factory.mktemp("kit"), python)

@@ -30,7 +30,7 @@ def installer(
     user = request.param == "user"
     if not user and os.geteuid() != 0:
         python = sys.executable
-    made = Installer(kit, tmp_path_factory.mktemp("a board"), python, user=user)
+    made = Installer(kit, tmp_path_factory.mktemp("a device"), python, user=user)
     made.install("--controller", "127.0.0.1:20001", "--name", "bench-09", "--label", "site=lab 1")
     return made
 
@@ -174,7 +174,7 @@ def test_a_wheel_that_is_not_the_locked_one_is_refused(
         (["--name", "a b"], 2, "'a b' is not a name"),
         (["--label", "site"], 2, "'site' does not have the form key=value"),
         (["--label", "a=1\nb=2"], 2, "more than one line"),
-        (["--controller", "board"], 2, "'board' is not HOST:PORT"),
+        (["--controller", "board"], 2, "'device' is not HOST:PORT"),
         (["--controller"], 2, "--controller needs a value"),
         (["--colour"], 2, "unknown option --colour"),
         (["--purge"], 2, "--purge requires --uninstall"),

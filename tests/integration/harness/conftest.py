@@ -1,4 +1,4 @@
-"""A real environment for jobs: the locked wheels in a plain folder, as a board has them."""
+"""A real environment for jobs: the locked wheels in a plain folder, as a device has them."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def test_a_neighbours_bursts_do_not_mislead_it(spoiled: float) -> None:
     assert sum(runs) / len(runs) < 15
 
 
-def test_a_board_that_cannot_do_it_at_all() -> None:
+def test_a_device_that_cannot_do_it_at_all() -> None:
     search = carried_out(1000, 2000, lambda rate: False)
     assert search.found is None
     assert len(search.trials) <= MAX_RUNS

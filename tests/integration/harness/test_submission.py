@@ -65,7 +65,7 @@ def test_the_closed_division_of_v6_1(store: Store, tree: Path) -> None:
             *("TEST04/verify_performance.txt", "TEST04/performance/run_1/mlperf_log_detail.txt"),
         ):
             assert f"{RESULTS}/{scenario}/{name}" in found
-    # Raw logs are those of the board, byte for byte.
+    # Raw logs are those of the device, byte for byte.
     first = store.runs[0].files["mlperf_log_detail.txt"].sha256
     log = found[f"{RESULTS}/SingleStream/performance/run_1/mlperf_log_detail.txt"]
     assert sha256_hex(log) == first
@@ -242,14 +242,14 @@ def test_an_inferred_result_that_the_manifest_does_not_name_so(
     assert any("more than once" in text for text in found)
 
 
-def test_a_board_of_which_something_is_not_known(store: Store, tmp_path: Path) -> None:
+def test_a_device_of_which_something_is_not_known(store: Store, tmp_path: Path) -> None:
     def little(device: str) -> tuple[dict[str, str], dict[str, str]]:
         return {name: text for name, text in SAID.items() if name != "cooling"}, {}
 
     with pytest.raises(FleetmarkError) as caught:
         write_submission(store.runs, little, store.read, CLOSED, tmp_path / "out", short_rules)
     assert caught.value.kind is ErrorKind.NOTHING_FITS
-    assert 'controller fleet set-system-info board cooling="…"' in str(caught.value)
+    assert 'controller fleet set-system-info device cooling="…"' in str(caught.value)
     assert not (tmp_path / "out").exists()
 
 

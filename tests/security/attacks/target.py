@@ -1,4 +1,4 @@
-"""What is attacked: a controller process with boards and people, all spoken to over real TLS."""
+"""What is attacked: a controller process with devices and people, all spoken to over real TLS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A board that belongs to the fleet and lies about its results: its own raw logs convict it."""
+"""A device that belongs to the fleet and lies about its results: its own raw logs convict it."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def test_a_log_that_was_changed_after_its_digest_is_refused(liar: Liar) -> None:
     assert not list(liar.target.fleet.home.glob(f"blobs/**/{digest}*"))
 
 
-def test_one_board_does_not_fill_the_disk(liar: Liar) -> None:
+def test_one_device_does_not_fill_the_disk(liar: Liar) -> None:
     limit = liar.target.daily_bytes
     header = blobs_pb2.UploadHeader(
         sha256="ab" * 32, size_bytes=limit + 1, device_id=liar.member.member_id
@@ -249,7 +249,7 @@ def test_telemetry_of_another_shape_fails_its_job_alone(liar: Liar) -> None:
     assert liar.target.fleet.query("SELECT count(*) FROM telemetry")
 
 
-def test_texts_of_a_board_move_no_terminal_and_no_spreadsheet(liar: Liar, tmp_path: Path) -> None:
+def test_texts_of_a_device_move_no_terminal_and_no_spreadsheet(liar: Liar, tmp_path: Path) -> None:
     report = session_pb2.AttemptReport(
         attempt=liar.attempt,
         state=common_pb2.ATTEMPT_STATE_ABORTED,

@@ -1,4 +1,4 @@
-"""A board of the fleet that meddles: with others' jobs, and with the controller's disk."""
+"""A device of the fleet that meddles: with others' jobs, and with the controller's disk."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_progress_of_anothers_job_is_shown_to_nobody(target: Target, liar: Liar,
             liar.stream.say(attempt_report=lie)
         settled(lambda: bool(rows_of(target, liar)))
         assert rows_of(target, liar)[-1][2] == "FENCED"
-        # The stream goes on: a board may honestly hold what a restored controller has forgotten.
+        # The stream goes on: a device may honestly hold what a restored controller has forgotten.
         liar.stream.say(heartbeat=session_pb2.Heartbeat(sequence=77))
         assert 77 in acknowledged_by(liar.stream)
         before = watcher.phases.count("honest")
@@ -121,7 +121,7 @@ def test_a_flood_of_such_progress_is_logged_once(target: Target, liar: Liar) -> 
 
 
 def test_a_download_is_counted_for_nobody_else(target: Target, liar: Liar) -> None:
-    """What was sent to a board is shown for its own attempt, whatever attempt it names."""
+    """What was sent to a device is shown for its own attempt, whatever attempt it names."""
     sent = "SELECT bytes_sent FROM attempt WHERE job_id = '{}'"
     order = target.fleet.query(
         "SELECT lock_sha256 FROM job JOIN job_option USING (option_set_id)"
@@ -155,7 +155,7 @@ def test_an_upload_of_nothing_at_all_is_refused(target: Target, liar: Liar, who:
 
 
 def test_no_more_files_than_the_attempt_can_have(target: Target, liar: Liar) -> None:
-    """Its lock declares how many outputs a job has: a board's disk may be large, ours is ours."""
+    """Its lock declares how many outputs a job has: a device's disk may be large, ours is ours."""
     count = 0
 
     def another() -> str:
@@ -172,7 +172,7 @@ def test_no_more_files_than_the_attempt_can_have(target: Target, liar: Liar) -> 
     header = blobs_pb2.UploadHeader(
         sha256=sha256_hex(known), size_bytes=100, device_id=liar.member.member_id
     )
-    # One that fails costs nothing, or a bad link would use an honest board's allowance up.
+    # One that fails costs nothing, or a bad link would use an honest device's allowance up.
     other = Liar(target)
     header.device_id = other.member.member_id
     try:
@@ -186,7 +186,7 @@ def test_no_more_files_than_the_attempt_can_have(target: Target, liar: Liar) -> 
         other.end()
 
 
-def test_records_count_towards_what_a_board_hands_in_a_day(target: Target, liar: Liar) -> None:
+def test_records_count_towards_what_a_device_hands_in_a_day(target: Target, liar: Liar) -> None:
     """Ten thousand attempts' worth of records must not fill the disk either."""
     payload = b'{"a": "' + b"x" * 250_000 + b'"}'
     sent = 0

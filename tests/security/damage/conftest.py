@@ -17,10 +17,10 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Homes:
     folder = tmp_path_factory.mktemp("recorded") / "fleet"
     with fleet_in(folder) as fleet:
         fleet.start_controller()
-        fleet.start_agent("board1")
+        fleet.start_agent("bench1")
     (fleet.home / "config.toml").write_text("advertise = false\n")
-    (folder / "board1" / "config.toml").write_text("once_wait_s = 1.0\n")
-    return Homes(fleet.home, folder / "board1")
+    (folder / "bench1" / "config.toml").write_text("once_wait_s = 1.0\n")
+    return Homes(fleet.home, folder / "bench1")
 
 
 @pytest.fixture

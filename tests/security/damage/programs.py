@@ -34,7 +34,7 @@ def start(program: str, home: Path) -> End:
     address = f"127.0.0.1:{free_port()}"
     words = {
         "controller": ["serve", "--listen", address],
-        "agent": ["start", "--once", "--name", "board1", "--controller", address],
+        "agent": ["start", "--once", "--name", "bench1", "--controller", address],
     }[program]
     child = subprocess.Popen(
         [str(BIN / program), *words, "--home", str(home)],

@@ -49,8 +49,8 @@ def record(folder: Path) -> Homes:
         catalog = noop_benchmark.make_catalog(folder / "added")
         fleet.start_controller()
         _command(fleet, "catalog", "add", str(catalog))
-        fleet.start_agent("board1")
-        agent = folder / "board1"
+        fleet.start_agent("bench1")
+        agent = folder / "bench1"
         until((agent / "software.json").exists, "the detected software")
         schedule = ("schedule", noop_benchmark.NAME, "--param", f"marks={fleet.marks}")
         _command(fleet, *schedule, "--wait")
@@ -58,7 +58,7 @@ def record(folder: Path) -> Homes:
         until(lambda: len(list(fleet.marks.glob("*.begin"))) == 2, "the second job")
         fleet.kill("controller")
         until(lambda: _standings(agent) == ["ended"], "results that wait")
-        fleet.kill("board1")
+        fleet.kill("bench1")
     with (fleet.home / "config.toml").open("a") as config:
         config.write("advertise = false\n")
     (agent / "config.toml").write_text("detect_interval_s = 0\n")
@@ -106,7 +106,7 @@ def start_controller(home: Path) -> End:
 
 def start_agent(home: Path, address: str) -> End:
     """Run an agent until it is connected to the controller at `address`, or ends."""
-    words = ["start", "--home", str(home), "--controller", address, "--name", "board1"]
+    words = ["start", "--home", str(home), "--controller", address, "--name", "bench1"]
     return _start("agent", words, lambda line: _CONNECTED in line)
 
 

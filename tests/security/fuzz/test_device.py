@@ -1,4 +1,4 @@
-"""What an agent reads: its controller's words, its own files, and what a board and its jobs say."""
+"""What an agent reads: its controller's words, its own files, and what a device and its jobs say."""
 
 from __future__ import annotations
 
@@ -254,7 +254,7 @@ def test_settings_are_right_or_named(data: bytes, address: str, label: str) -> N
         assert value.isprintable() and key.isascii()
 
 
-# --- what helpers, jobs and boards say ---
+# --- what helpers, jobs and devices say ---
 
 
 @pytest.mark.fuzz("lines of the enrolment helper")
@@ -327,13 +327,13 @@ FILES = {
 }
 
 
-@pytest.mark.fuzz("facts of a board")
+@pytest.mark.fuzz("facts of a device")
 @given(
     st.dictionaries(
         st.sampled_from(sorted(FILES)), damaged(*FILES.values()), min_size=1, max_size=3
     )
 )
-def test_a_strange_board_has_facts_all_the_same(strange: dict[str, bytes]) -> None:
+def test_a_strange_device_has_facts_all_the_same(strange: dict[str, bytes]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, data in {**FILES, **strange}.items():
             file(folder, name, data)

@@ -72,7 +72,7 @@ def test_a_damaged_certificate_names_somebody_or_nobody(data: bytes) -> None:
     assert found.identity_id and isinstance(found.expires_ns, int)
 
 
-@pytest.mark.fuzz("certificates that a server shows to a board")
+@pytest.mark.fuzz("certificates that a server shows to a device")
 @given(damaged(der(SERVER.certificate)), damaged(der(CA.certificate)), st.integers(0, 2))
 def test_a_damaged_chain_is_trusted_only_if_it_is_the_right_one(
     leaf: bytes, ca: bytes, which: int
@@ -162,9 +162,9 @@ ENROLMENT = {
 }
 
 
-@pytest.mark.fuzz("the board's enrolment and id")
+@pytest.mark.fuzz("the device's enrolment and id")
 @given(documents(json.dumps(ENROLMENT).encode()), documents(b'{"device_id": "%s"}' % (b"0" * 32)))
-def test_a_board_names_its_damaged_files(enrolment: bytes, device: bytes) -> None:
+def test_a_device_names_its_damaged_files(enrolment: bytes, device: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "identity"
         place.mkdir()

@@ -1,4 +1,4 @@
-"""Boards of several kinds on one machine: an agent that is root, one of an ordinary user."""
+"""Devices of several kinds on one machine: an agent that is root, one of an ordinary user."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def open_folder() -> Iterator[Path]:
 
 
 def bubblewrap_works() -> bool:
-    """Whether it does for an ordinary user, so that a board of his should reach it."""
+    """Whether it does for an ordinary user, so that a device of his should reach it."""
     if shutil.which("bwrap") is None:
         return False
     words = ["bwrap", "--unshare-user", "--unshare-pid", "--unshare-net", "--ro-bind", "/", "/"]

@@ -37,7 +37,7 @@ DEEDS = (
 
 
 @dataclass
-class Board:
+class Device:
     """An agent that was attacked by every deed, and what came of it."""
 
     fleet: Fleet
@@ -95,7 +95,7 @@ def fleet(open_folder: Path) -> Iterator[Fleet]:
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def board(fleet: Fleet, request: pytest.FixtureRequest) -> Board:
+def device(fleet: Fleet, request: pytest.FixtureRequest) -> Device:
     who, level = request.param
     if who == "root" and not confined.is_root():
         pytest.skip("needs root")
@@ -112,129 +112,131 @@ def board(fleet: Fleet, request: pytest.FixtureRequest) -> Board:
     prefix = confined.as_user() if who == "user" else confined.as_root()
     fleet.start_agent(name, "--sandbox", level, home=home, prefix=prefix)
     marker = f"attacker-{name}-{os.getpid()}"
-    made = Board(fleet, name, level, home, marker)
+    made = Device(fleet, name, level, home, marker)
     _attack(made)
     return made
 
 
-def _attack(board: Board) -> None:
+def _attack(device: Device) -> None:
     """Submit every deed at once, wait for all, and note how each ended."""
-    pids = f"{board.fleet.children[board.name].pid} {board.fleet.children['controller'].pid}"
+    pids = f"{device.fleet.children[device.name].pid} {device.fleet.children['controller'].pid}"
     campaigns = {}
     for deed in DEEDS:
-        words = WORDS.format(out=board.fleet.folder / "pwned").replace(",", "")
+        words = WORDS.format(out=device.fleet.folder / "pwned").replace(",", "")
         # What never ends by itself: its time limit is what is tested there.
         limit = ("--timeout", "4") if deed == "endless_output" else ("--timeout", "90")
-        said = board.ok(
-            *("schedule", "toy", "--fleet", f"name={board.name}", "--max-attempts", "1", "--json"),
-            *("--min-sandbox", board.level, *limit),
-            *("--param", f"deed={deed}", "--param", f"home={board.home}"),
-            *("--param", f"marker={board.marker}", "--param", f"pids={pids}"),
-            *("--param", f"address={board.fleet.address}", "--param", f"words={words}"),
+        said = device.ok(
+            *("schedule", "toy", "--fleet", f"name={device.name}", "--max-attempts", "1", "--json"),
+            *("--min-sandbox", device.level, *limit),
+            *("--param", f"deed={deed}", "--param", f"home={device.home}"),
+            *("--param", f"marker={device.marker}", "--param", f"pids={pids}"),
+            *("--param", f"address={device.fleet.address}", "--param", f"words={words}"),
         )
         campaigns[json.loads(said)["campaign_id"]] = deed
     terminal = "('SUCCEEDED', 'INVALID', 'FAILED', 'CANCELLED')"
 
     def ended() -> bool:
-        rows = board.fleet.query(
+        rows = device.fleet.query(
             f"SELECT campaign_id, state, reason, run_id, job_id FROM jobs WHERE state IN {terminal}"
         )
         for campaign, state, reason, run, job in rows:
             if campaign in campaigns:
                 values = {"state": state, "reason": reason, "run_id": run, "job_id": job}
-                board.jobs[campaigns[str(campaign)]] = values
-        assert board.fleet.children[board.name].poll() is None, board.fleet.log(board.name)[-2000:]
-        return len(board.jobs) == len(DEEDS)
+                device.jobs[campaigns[str(campaign)]] = values
+        assert device.fleet.children[device.name].poll() is None, device.fleet.log(device.name)[
+            -2000:
+        ]
+        return len(device.jobs) == len(DEEDS)
 
-    until(ended, f"the deeds on {board.name}", 300)
+    until(ended, f"the deeds on {device.name}", 300)
 
 
-def test_the_level_is_in_the_run_and_the_agent_lives(board: Board) -> None:
-    print({deed: (job["state"], job["reason"]) for deed, job in board.jobs.items()})
-    run = board.run("read_secrets")
-    assert run["sandbox"] == board.level == run["provenance"]["sandbox"]
+def test_the_level_is_in_the_run_and_the_agent_lives(device: Device) -> None:
+    print({deed: (job["state"], job["reason"]) for deed, job in device.jobs.items()})
+    run = device.run("read_secrets")
+    assert run["sandbox"] == device.level == run["provenance"]["sandbox"]
     assert run["provenance"]["sandbox_details"]["network"] == "namespace"
-    if board.name.startswith("root"):
+    if device.name.startswith("root"):
         assert run["provenance"]["sandbox_details"]["user"] is not None
-    assert board.fleet.presence(board.name) == "online"
+    assert device.fleet.presence(device.name) == "online"
 
 
-def test_keys_and_spool_are_not_read(board: Board) -> None:
-    report = board.report("read_secrets")
+def test_keys_and_spool_are_not_read(device: Device) -> None:
+    report = device.report("read_secrets")
     done = [what for what, how in report.items() if how == "done"]
     assert done == []
     assert report["read identity/key.pem"] in ("EACCES", "ENOENT")
 
 
-def test_nothing_is_written_outside(board: Board) -> None:
-    report = board.report("write_outside")
-    allowed = {"write /tmp"} if board.level == BUBBLEWRAP else set()
-    if board.level == LANDLOCK:
+def test_nothing_is_written_outside(device: Device) -> None:
+    report = device.report("write_outside")
+    allowed = {"write /tmp"} if device.level == BUBBLEWRAP else set()
+    if device.level == LANDLOCK:
         # Landlock allows it, as docs/explanation/sandbox.md says; it changes no content.
         allowed.add("chmod")
     # Under /tmp a folder above the job's own is shown in its private /tmp: gone with it.
-    private = {f"write {board.home}/x"} if board.level == BUBBLEWRAP else set()
+    private = {f"write {device.home}/x"} if device.level == BUBBLEWRAP else set()
     done = {what for what, how in report.items() if how == "done"} - allowed
     assert {what for what in done if what not in private and "/attempts/" not in what} == set()
     for place in ("/tmp", "/var/tmp", "/etc", "/usr", "/dev"):
-        assert not (Path(place) / board.marker).exists()
-    assert not (board.home / "x").exists()
+        assert not (Path(place) / device.marker).exists()
+    assert not (device.home / "x").exists()
     assert not (Path(sys.executable).parent / "x").exists()
 
 
-def test_a_fork_bomb_is_ended_and_named(board: Board) -> None:
-    assert board.jobs["fork_bomb"]["state"] == "FAILED"
-    assert f"processes and threads of {PROCESSES} that it may have" in board.reason("fork_bomb")
+def test_a_fork_bomb_is_ended_and_named(device: Device) -> None:
+    assert device.jobs["fork_bomb"]["state"] == "FAILED"
+    assert f"processes and threads of {PROCESSES} that it may have" in device.reason("fork_bomb")
 
 
-def test_a_memory_hog_is_ended_and_named(board: Board) -> None:
-    assert board.jobs["memory_hog"]["state"] == "FAILED"
-    reason = board.reason("memory_hog")
+def test_a_memory_hog_is_ended_and_named(device: Device) -> None:
+    assert device.jobs["memory_hog"]["state"] == "FAILED"
+    reason = device.reason("memory_hog")
     assert "MemoryError" in reason or "of memory, it may use 268.4 MB" in reason
     # Each of the herd stays below what one may have: together they do not.
-    assert "of memory, it may use 268.4 MB" in board.reason("memory_herd")
+    assert "of memory, it may use 268.4 MB" in device.reason("memory_herd")
 
 
-def test_a_full_disk_is_prevented_and_named(board: Board) -> None:
-    assert "of disk, it may use 50.3 MB" in board.reason("disk_filler")
-    assert board.jobs["large_file"]["state"] == "FAILED"
-    assert "File too large" in board.reason("large_file") or "disk" in board.reason("large_file")
+def test_a_full_disk_is_prevented_and_named(device: Device) -> None:
+    assert "of disk, it may use 50.3 MB" in device.reason("disk_filler")
+    assert device.jobs["large_file"]["state"] == "FAILED"
+    assert "File too large" in device.reason("large_file") or "disk" in device.reason("large_file")
 
 
-def test_a_daemon_dies_with_its_job(board: Board) -> None:
-    assert board.report("daemonise")
-    assert confined.processes_with(board.marker) == []
+def test_a_daemon_dies_with_its_job(device: Device) -> None:
+    assert device.report("daemonise")
+    assert confined.processes_with(device.marker) == []
 
 
-def test_there_is_no_way_out(board: Board) -> None:
-    report = board.report("connect_out")
+def test_there_is_no_way_out(device: Device) -> None:
+    report = device.report("connect_out")
     assert report["interfaces"] == ["lo"]
     assert report["tcp"] == "ECONNREFUSED" and report["udp"] == "ENETUNREACH"
     assert report["look up"] != "done"
 
 
-def test_endless_output_is_cut(board: Board) -> None:
-    assert "time limit of 4 s" in board.reason("endless_output")
-    done = board.fleet.run("jobs", "logs", board.jobs["endless_output"]["job_id"])
+def test_endless_output_is_cut(device: Device) -> None:
+    assert "time limit of 4 s" in device.reason("endless_output")
+    done = device.fleet.run("jobs", "logs", device.jobs["endless_output"]["job_id"])
     assert OUTPUT_BYTES / 2 < len(done.stdout) < OUTPUT_BYTES * 2
     assert "more bytes were dropped" in done.stdout
 
 
-def test_shell_characters_are_only_characters(board: Board) -> None:
-    pwned = board.fleet.folder / "pwned"
-    assert board.report("shell_characters")["said"] == WORDS.format(out=pwned).replace(",", "")
+def test_shell_characters_are_only_characters(device: Device) -> None:
+    pwned = device.fleet.folder / "pwned"
+    assert device.report("shell_characters")["said"] == WORDS.format(out=pwned).replace(",", "")
     assert not pwned.exists()
 
 
-def test_other_processes_are_out_of_reach(board: Board) -> None:
-    report = board.report("kill_others")
+def test_other_processes_are_out_of_reach(device: Device) -> None:
+    report = device.report("kill_others")
     done = [what for what, how in report.items() if how == "done"]
     assert done == []
-    assert board.fleet.presence(board.name) == "online"
+    assert device.fleet.presence(device.name) == "online"
 
 
-def test_nothing_of_the_agent_is_inherited(board: Board) -> None:
-    found = set(board.report("connect_out")["environment"])
+def test_nothing_of_the_agent_is_inherited(device: Device) -> None:
+    found = set(device.report("connect_out")["environment"])
     assert found - {"LC_CTYPE", "PWD", "OLDPWD"} == {
         *("FLEETMARK_JOB", "FLEETMARK_OUT", "PATH", "LANG", "TMPDIR", "HOME"),
         *("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "HF_HUB_OFFLINE"),
@@ -242,9 +244,9 @@ def test_nothing_of_the_agent_is_inherited(board: Board) -> None:
     }
 
 
-def test_nothing_is_left_behind(board: Board) -> None:
+def test_nothing_is_left_behind(device: Device) -> None:
     # What the controller has acknowledged is removed at once, as always.
-    until(lambda: not list(board.home.glob("attempts/*")), "the workspaces to be removed", 60)
-    assert confined.processes_with(str(board.home / "attempts")) == []
+    until(lambda: not list(device.home.glob("attempts/*")), "the workspaces to be removed", 60)
+    assert confined.processes_with(str(device.home / "attempts")) == []
     time.sleep(0.1)
-    assert board.fleet.presence(board.name) == "online"
+    assert device.fleet.presence(device.name) == "online"

@@ -1,4 +1,4 @@
-"""Boards on no network, and packs: real commands on both sides, nothing between them but files."""
+"""Devices on no network, and packs: real commands on both sides, nothing between them but files."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from tests.support.processes import BIN, Fleet, environment, fleet_in
 
 
 class Offline:
-    """A controller, and a board that it never hears."""
+    """A controller, and a device that it never hears."""
 
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
-        self.board = fleet.folder / "board"
+        self.device = fleet.folder / "board"
         self.marks = fleet.marks
-        self.board.mkdir(mode=0o700)
-        (self.board / "config.toml").write_text(f'allow_folders = ["{self.marks}"]\n')
-        described = fleet.folder / "board.json"
+        self.device.mkdir(mode=0o700)
+        (self.device / "config.toml").write_text(f'allow_folders = ["{self.marks}"]\n')
+        described = fleet.folder / "device.json"
         assert self.agent("describe", str(described), "--name", "far-away").returncode == 0
         added = fleet.run("fleet", "add", str(described), "--json")
         assert added.returncode == 0, added.stderr
@@ -36,7 +36,7 @@ class Offline:
 
     def agent(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [str(BIN / "agent"), *words, "--home", str(self.board)],
+            [str(BIN / "agent"), *words, "--home", str(self.device)],
             env=environment(),
             capture_output=True,
             text=True,
@@ -112,7 +112,7 @@ def test_a_tricky_bundle_is_refused_whole(offline: Offline, tmp_path: Path, name
     assert done.returncode == 4, done.stderr
     assert "Traceback" not in done.stderr
     assert not out.exists()
-    assert not (offline.board / "cache" / "blobs").exists()
+    assert not (offline.device / "cache" / "blobs").exists()
     assert not list(offline.marks.iterdir())
     assert [path.name for path in tmp_path.iterdir()] == ["evil.bundle"]
 
@@ -125,8 +125,8 @@ def test_a_bundle_that_is_cut_short_is_refused(offline: Offline, tmp_path: Path)
     assert "truncated" in done.stderr
 
 
-def test_a_board_that_trusts_nobody_runs_nothing(offline: Offline, tmp_path: Path) -> None:
-    if (offline.board / "identity" / "trust.json").exists():
+def test_a_device_that_trusts_nobody_runs_nothing(offline: Offline, tmp_path: Path) -> None:
+    if (offline.device / "identity" / "trust.json").exists():
         pytest.skip("a test before has pinned somebody")
     done = offline.agent("run-bundle", str(offline.bundle), "--out", str(tmp_path / "out"))
     assert done.returncode == 4
@@ -170,7 +170,7 @@ def test_results_that_somebody_changed_are_refused(offline: Offline, tmp_path: P
     )
     assert done.returncode == 0, done.stderr
     assert len(list(offline.marks.glob(f"*{offline.job}*.begin"))) == 1
-    assert not list((offline.board / "attempts").iterdir())
+    assert not list((offline.device / "attempts").iterdir())
     with zipfile.ZipFile(out) as old:
         texts = {entry.filename: old.read(entry) for entry in old.infolist()}
     texts["results.json"] = texts["results.json"].replace(b"completed", b"CompleteD", 1)

@@ -1,7 +1,7 @@
 """A table of attacks through a real controller that was taken over, a real agent and real jobs.
 
 Each is refused before anything is unpacked or run, is named in the job, leaves nothing on the
-board, and the agent goes on.
+device, and the agent goes on.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Taken:
         self.key = self._prepare()
 
     def _prepare(self) -> CatalogKey:
-        """An honest life first: keys, a release, a board that has seen it."""
+        """An honest life first: keys, a release, a device that has seen it."""
         fleet = self.fleet
         fleet.start_controller(*self.arguments)
         fleet.start_agent("board")
@@ -93,7 +93,7 @@ class Taken:
         self._loot("other", type(release)(**other), key)
         fleet.kill("controller")
         self._serve()
-        until(lambda: fleet.presence("board") == "online", "the board at the taken controller")
+        until(lambda: fleet.presence("board") == "online", "the device at the taken controller")
         return key
 
     def _loot(self, name: str, release: object, key: CatalogKey) -> None:
@@ -116,7 +116,7 @@ class Taken:
         """State and reason of the job, when it has ended."""
         marks = str(self.marks)
         done = self.fleet.run(
-            *("schedule", "toy", "--fleet", "name=board", "--param", f"marks={marks}", "--wait"),
+            *("schedule", "toy", "--fleet", "name=device", "--param", f"marks={marks}", "--wait"),
             *("--param", "duration_s=0.1", "--max-attempts", "1", "--json", *words),
         )
         assert done.returncode in (0, 1), done.stderr
@@ -144,12 +144,12 @@ def taken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Taken]:
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_an_attack_is_refused_and_named_and_leaves_nothing(taken: Taken, name: str) -> None:
-    fleet, board = taken.fleet, taken.fleet.folder / "board"
-    before, trusted = taken.begun(), (board / "identity" / "trust.json").read_text()
-    blobs = {path.name for path in (board / "cache" / "blobs" / "sha256").glob("*/*")}
+    fleet, device = taken.fleet, taken.fleet.folder / "board"
+    before, trusted = taken.begun(), (device / "identity" / "trust.json").read_text()
+    blobs = {path.name for path in (device / "cache" / "blobs" / "sha256").glob("*/*")}
     if name == "swapped_file":
-        # What the board has already it does not ask for.
-        shutil.rmtree(board / "cache" / "blobs" / "sha256")
+        # What the device has already it does not ask for.
+        shutil.rmtree(device / "cache" / "blobs" / "sha256")
     (fleet.home / "attack").write_text(name)
     try:
         state, reason = taken.schedule()
@@ -159,14 +159,14 @@ def test_an_attack_is_refused_and_named_and_leaves_nothing(taken: Taken, name: s
     assert ATTACKS[name] in reason
     assert taken.begun() == before
     assert not (taken.marks / "evil").exists()
-    assert not list((board / "attempts").iterdir())
-    assert {path.name for path in (board / "cache" / "blobs" / "sha256").glob("*/*")} <= blobs
-    after = json.loads((board / "identity" / "trust.json").read_text())
+    assert not list((device / "attempts").iterdir())
+    assert {path.name for path in (device / "cache" / "blobs" / "sha256").glob("*/*")} <= blobs
+    after = json.loads((device / "identity" / "trust.json").read_text())
     assert after["serial"] == json.loads(trusted)["serial"]
     assert fleet.presence("board") == "online"
 
 
-def test_afterwards_the_board_still_does_honest_work(taken: Taken) -> None:
+def test_afterwards_the_device_still_does_honest_work(taken: Taken) -> None:
     state, reason = taken.schedule()
     assert (state, reason) == ("SUCCEEDED", "")
     (serial,) = taken.fleet.query("SELECT release_serial FROM runs ORDER BY run_id DESC")[0]

@@ -25,7 +25,7 @@ def key(fleet: Fleet) -> dict[str, object]:
     return found
 
 
-def test_boards_follow_a_rotated_key_and_a_key_that_is_kept_elsewhere(
+def test_devices_follow_a_rotated_key_and_a_key_that_is_kept_elsewhere(
     fleet: Fleet, tmp_path: Path
 ) -> None:
     catalog = noop_benchmark.make_catalog(tmp_path / "catalog")

@@ -1,4 +1,4 @@
-"""Whether a job fits the board as it is now."""
+"""Whether a job fits the device as it is now."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_memory_that_is_free_now_counts_less_what_the_helpers_take(cache: Cache)
     assert not caught.value.retryable
 
 
-def test_where_the_board_or_the_order_does_not_tell_nothing_is_refused(cache: Cache) -> None:
+def test_where_the_device_or_the_order_does_not_tell_nothing_is_refused(cache: Cache) -> None:
     admission.check(order(memory=1 << 60), cache, None)
     admission.check(order(bundle=1 << 60), cache, 0)
 

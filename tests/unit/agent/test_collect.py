@@ -70,7 +70,7 @@ def test_power_readings_are_kept_as_they_were(workspace: Workspace) -> None:
     assert (sha256, size_bytes) == (sha256_file(path), path.stat().st_size)
 
 
-def test_a_program_cannot_speak_for_the_boards_sensors(workspace: Workspace) -> None:
+def test_a_program_cannot_speak_for_the_devices_sensors(workspace: Workspace) -> None:
     (workspace.out / "lie.jsonl").write_text("{}")
     make_plan(workspace, (*OUTPUTS, DeclaredOutput("lie.jsonl", "board_power")), 60, {})
     assert "lie.jsonl" not in workspace.plan.read_text()

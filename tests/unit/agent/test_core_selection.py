@@ -15,7 +15,7 @@ from fleetmark_agent.runner.conditioning.core_selection import (
     core_kinds,
     other_cores,
 )
-from tests.support.board_tree import CPU, BoardTree
+from tests.support.device_tree import CPU, DeviceTree
 
 GOLD, SILVER = "Kryo-4XX-Gold", "Kryo-4XX-Silver"
 
@@ -180,9 +180,9 @@ def test_no_slow_core_while_a_fast_one_is_free(threads: int, allowed: set[int]) 
 
 
 def test_the_topology_of_an_arm_device(tmp_path: Path) -> None:
-    board = BoardTree(tmp_path)
+    device = DeviceTree(tmp_path)
     parts = {0: 0xD05, 1: 0xD05, 2: 0xD0B, 3: 0xD0B}
-    board.put(
+    device.put(
         "proc/cpuinfo",
         "\n\n".join(
             f"processor\t: {n}\nCPU implementer\t: 0x41\nCPU part\t: {part:#x}"
@@ -190,11 +190,11 @@ def test_the_topology_of_an_arm_device(tmp_path: Path) -> None:
         ),
     )
     for number, capacity in enumerate((530, 530, 1003, 1024)):
-        board.put(f"{CPU}/cpu{number}/cpu_capacity", capacity)
+        device.put(f"{CPU}/cpu{number}/cpu_capacity", capacity)
         # A clock of its own unit: it is not compared with capacities.
-        board.put(f"{CPU}/cpu{number}/cpufreq/cpuinfo_max_freq", 1_800_000)
-    board.put(f"{CPU}/cpufreq/policy0/related_cpus", "0 1")
-    board.put(f"{CPU}/cpufreq/policy2/related_cpus", "2 3")
+        device.put(f"{CPU}/cpu{number}/cpufreq/cpuinfo_max_freq", 1_800_000)
+    device.put(f"{CPU}/cpufreq/policy0/related_cpus", "0 1")
+    device.put(f"{CPU}/cpufreq/policy2/related_cpus", "2 3")
     assert read_cores(tmp_path) == {
         0: Core(0, "Cortex-A55", True, 0, 530, 0),
         1: Core(1, "Cortex-A55", True, 0, 530, 1),
@@ -205,20 +205,22 @@ def test_the_topology_of_an_arm_device(tmp_path: Path) -> None:
 
 
 def test_the_register_where_cpuinfo_names_no_design(tmp_path: Path) -> None:
-    BoardTree(tmp_path).put(
+    DeviceTree(tmp_path).put(
         f"{CPU}/cpu3/regs/identification/midr_el1", "0x00000000414fd0b1"
     )  # fmt: skip
     assert read_cores(tmp_path) == {3: Core(3, "Cortex-A76", True, None, None, 3)}
 
 
 def test_the_topology_of_a_hybrid_x86(tmp_path: Path) -> None:
-    board = BoardTree(tmp_path)
-    board.put("sys/devices/cpu_core/cpus", "0-3")
-    board.put("sys/devices/cpu_atom/cpus", "4-5")
+    device = DeviceTree(tmp_path)
+    device.put("sys/devices/cpu_core/cpus", "0-3")
+    device.put("sys/devices/cpu_atom/cpus", "4-5")
     for number in range(6):
         siblings = f"{number - number % 2}-{number - number % 2 + 1}" if number < 4 else number
-        board.put(f"{CPU}/cpu{number}/topology/thread_siblings_list", siblings)
-        board.put(f"{CPU}/cpu{number}/cpufreq/cpuinfo_max_freq", 5_000_000 if number < 4 else 3_800)
+        device.put(f"{CPU}/cpu{number}/topology/thread_siblings_list", siblings)
+        device.put(
+            f"{CPU}/cpu{number}/cpufreq/cpuinfo_max_freq", 5_000_000 if number < 4 else 3_800
+        )
     cores = read_cores(tmp_path)
     assert [cores[n].physical for n in range(6)] == [0, 0, 2, 2, 4, 5]
     assert choose_cores(cores, range(6), 3).cores == [0, 2, 5]

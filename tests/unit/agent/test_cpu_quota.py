@@ -17,7 +17,7 @@ from fleetmark_agent.fingerprint.cpu_quota import (
     throttle_count,
     tightest_quota,
 )
-from tests.support.board_tree import BoardTree
+from tests.support.device_tree import DeviceTree
 
 V2 = "sys/fs/cgroup"
 V1 = "sys/fs/cgroup/cpu,cpuacct"
@@ -98,17 +98,17 @@ CASES: dict[str, tuple[dict[str, object], CpuQuota | None, ThrottleCount | None]
 @pytest.mark.parametrize("case", CASES)
 def test_the_tightest_quota(tmp_path: Path, case: str) -> None:
     files, quota, throttled = CASES[case]
-    board = BoardTree(tmp_path)
+    device = DeviceTree(tmp_path)
     for name, content in files.items():
-        board.put(name, content)
+        device.put(name, content)
     assert tightest_quota(tmp_path) == quota
     assert throttle_count(tmp_path) == throttled
 
 
 def test_a_group_that_is_reached_by_two_names_counts_once(tmp_path: Path) -> None:
-    board = BoardTree(tmp_path)
-    board.put("proc/self/cgroup", "4:cpu,cpuacct:/a")
-    board.put(f"{V1}/a/cpu.stat", "nr_periods 5\nnr_throttled 2")
+    device = DeviceTree(tmp_path)
+    device.put("proc/self/cgroup", "4:cpu,cpuacct:/a")
+    device.put(f"{V1}/a/cpu.stat", "nr_periods 5\nnr_throttled 2")
     (tmp_path / "sys/fs/cgroup/cpu").symlink_to("cpu,cpuacct")
     assert throttle_count(tmp_path) == ThrottleCount(5, 2)
 
@@ -117,10 +117,10 @@ def test_a_group_that_is_reached_by_two_names_counts_once(tmp_path: Path) -> Non
     ("quota", "usable"), [("50000 100000", 1), ("150000 100000", 2), ("900000 100000", 4)]
 )
 def test_usable_cores_are_whole(tmp_path: Path, quota: str, usable: int) -> None:
-    board = BoardTree(tmp_path)
-    board.put("proc/cpuinfo", "\n\n".join(f"processor\t: {n}" for n in range(4)))
-    board.put("proc/self/cgroup", "0::/a")
-    board.put(f"{V2}/a/cpu.max", quota)
+    device = DeviceTree(tmp_path)
+    device.put("proc/cpuinfo", "\n\n".join(f"processor\t: {n}" for n in range(4)))
+    device.put("proc/self/cgroup", "0::/a")
+    device.put(f"{V2}/a/cpu.max", quota)
     assert cpu.probe(tmp_path).usable_cores == usable
 
 

@@ -1,4 +1,4 @@
-"""What the board's files say of its condition: every source, by itself and changing."""
+"""What the device's files say of its condition: every source, by itself and changing."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from fleetmark_agent.fingerprint import sensors
 from fleetmark_agent.fingerprint.cpu_quota import ThrottleCount
 from fleetmark_agent.runner.telemetry import device_condition, power_sensors
 from fleetmark_agent.runner.telemetry.device_condition import Condition
-from tests.support.board_tree import CPU, BoardTree
+from tests.support.device_tree import CPU, DeviceTree
 
 
 @pytest.fixture
-def board(tmp_path: Path) -> BoardTree:
-    return BoardTree(tmp_path / "root").calm()
+def device(tmp_path: Path) -> DeviceTree:
+    return DeviceTree(tmp_path / "root").calm()
 
 
-def test_a_calm_board(board: BoardTree) -> None:
-    seen = Condition(board.root).sample()
+def test_a_calm_device(device: DeviceTree) -> None:
+    seen = Condition(device.root).sample()
     assert seen == device_condition.Reading(
         45.0,
         1_800_000_000,
@@ -32,10 +32,10 @@ def test_a_calm_board(board: BoardTree) -> None:
         ThrottleCount(0, 0),
         {"cpu-thermal": 45.0},
     )
-    assert Condition(board.root).unavailable() == {}
+    assert Condition(device.root).unavailable() == {}
 
 
-def test_a_board_that_offers_nothing_is_unavailable_never_zero(tmp_path: Path) -> None:
+def test_a_device_that_offers_nothing_is_unavailable_never_zero(tmp_path: Path) -> None:
     bare = Condition(tmp_path)
     assert bare.sample() == device_condition.Reading(None, None, None, None, None, "")
     assert set(bare.unavailable()) == {
@@ -44,7 +44,7 @@ def test_a_board_that_offers_nothing_is_unavailable_never_zero(tmp_path: Path) -
     }
 
 
-THROTTLING: dict[str, tuple[Callable[[BoardTree], object], int]] = {
+THROTTLING: dict[str, tuple[Callable[[DeviceTree], object], int]] = {
     "firmware: under-voltage": (lambda b: b.firmware(0x1), device_condition.UNDER_VOLTAGE),
     "firmware: capped": (lambda b: b.firmware(0x2), device_condition.CAPPED),
     "firmware: throttled": (lambda b: b.firmware(0x4), device_condition.THROTTLED),
@@ -68,73 +68,73 @@ THROTTLING: dict[str, tuple[Callable[[BoardTree], object], int]] = {
 
 
 @pytest.mark.parametrize(("change", "bits"), THROTTLING.values(), ids=THROTTLING)
-def test_throttling(board: BoardTree, change: Callable[[BoardTree], object], bits: int) -> None:
-    board.put("sys/class/thermal/cooling_device0/type", "pwm-fan")
-    board.put("sys/class/thermal/cooling_device0/cur_state", 0)
-    board.put("sys/class/thermal/cooling_device1/type", "thermal-cpufreq-0")
-    board.put("sys/class/thermal/cooling_device1/cur_state", 0)
-    board.put(f"{CPU}/cpu0/thermal_throttle/core_throttle_count", 7)
-    watched = Condition(board.root)
+def test_throttling(device: DeviceTree, change: Callable[[DeviceTree], object], bits: int) -> None:
+    device.put("sys/class/thermal/cooling_device0/type", "pwm-fan")
+    device.put("sys/class/thermal/cooling_device0/cur_state", 0)
+    device.put("sys/class/thermal/cooling_device1/type", "thermal-cpufreq-0")
+    device.put("sys/class/thermal/cooling_device1/cur_state", 0)
+    device.put(f"{CPU}/cpu0/thermal_throttle/core_throttle_count", 7)
+    watched = Condition(device.root)
     assert watched.sample().throttled == 0
-    change(board)
+    change(device)
     assert watched.sample().throttled == bits
 
 
-def test_what_happened_before_the_job_does_not_count(board: BoardTree) -> None:
-    board.firmware(0xF0000)
-    board.put(f"{CPU}/cpu0/thermal_throttle/core_throttle_count", 700)
-    watched = Condition(board.root)
+def test_what_happened_before_the_job_does_not_count(device: DeviceTree) -> None:
+    device.firmware(0xF0000)
+    device.put(f"{CPU}/cpu0/thermal_throttle/core_throttle_count", 700)
+    watched = Condition(device.root)
     assert [watched.sample().throttled for _ in range(3)] == [0, 0, 0]
-    board.firmware(0xF0001)
-    board.put(f"{CPU}/cpu0/thermal_throttle/core_throttle_count", 701)
+    device.firmware(0xF0001)
+    device.put(f"{CPU}/cpu0/thermal_throttle/core_throttle_count", 701)
     assert watched.sample().throttled == device_condition.UNDER_VOLTAGE | device_condition.COUNTED
-    board.firmware(0xF0000)
+    device.firmware(0xF0000)
     assert watched.sample().throttled == 0, "a counter that stands still"
 
 
-def mouse(board: BoardTree) -> None:
+def mouse(device: DeviceTree) -> None:
     """A wireless mouse at a computer without a battery of its own."""
     folder = "sys/class/power_supply/hidpp_battery_0"
     for name, value in {"type": "Battery", "scope": "Device", "status": "Discharging"}.items():
-        board.put(f"{folder}/{name}", value)
+        device.put(f"{folder}/{name}", value)
 
 
 def test_a_mini_pc_with_a_wireless_mouse_is_not_on_battery(tmp_path: Path) -> None:
-    board = BoardTree(tmp_path)
-    mouse(board)
-    board.put("sys/class/power_supply/hidpp_battery_0/capacity", 50)
-    board.put("sys/class/power_supply/hidpp_battery_0/power_now", 1_000_000)
+    device = DeviceTree(tmp_path)
+    mouse(device)
+    device.put("sys/class/power_supply/hidpp_battery_0/capacity", 50)
+    device.put("sys/class/power_supply/hidpp_battery_0/power_now", 1_000_000)
     # A port that powers a peripheral, and a bay without a battery.
-    board.put("sys/class/power_supply/ucsi-source-psy-1/type", "USB")
-    board.put("sys/class/power_supply/ucsi-source-psy-1/scope", "Device")
-    board.put("sys/class/power_supply/ucsi-source-psy-1/online", 0)
-    board.put("sys/class/power_supply/BAT1/type", "Battery")
-    board.put("sys/class/power_supply/BAT1/present", 0)
-    board.put("sys/class/power_supply/BAT1/status", "Discharging")
-    assert Condition(board.root).sample().power_mode == ""
-    assert power_sensors.find(board.root).sources == ()
-    assert sensors.probe(board.root) == ()
+    device.put("sys/class/power_supply/ucsi-source-psy-1/type", "USB")
+    device.put("sys/class/power_supply/ucsi-source-psy-1/scope", "Device")
+    device.put("sys/class/power_supply/ucsi-source-psy-1/online", 0)
+    device.put("sys/class/power_supply/BAT1/type", "Battery")
+    device.put("sys/class/power_supply/BAT1/present", 0)
+    device.put("sys/class/power_supply/BAT1/status", "Discharging")
+    assert Condition(device.root).sample().power_mode == ""
+    assert power_sensors.find(device.root).sources == ()
+    assert sensors.probe(device.root) == ()
 
 
-def test_periods_of_a_quota_since_the_last_look(board: BoardTree) -> None:
-    board.cpu_quota(periods=900, throttled=700, quota="200000 100000")
-    watched = Condition(board.root)
+def test_periods_of_a_quota_since_the_last_look(device: DeviceTree) -> None:
+    device.cpu_quota(periods=900, throttled=700, quota="200000 100000")
+    watched = Condition(device.root)
     assert watched.sample().quota == ThrottleCount(0, 0), "what was before does not count"
-    board.cpu_quota(periods=1338, throttled=1048)
+    device.cpu_quota(periods=1338, throttled=1048)
     assert watched.sample().quota == ThrottleCount(438, 348)
     assert watched.sample().quota == ThrottleCount(0, 0)
 
 
 def test_why_no_temperature_counts(tmp_path: Path) -> None:
-    board = BoardTree(tmp_path)
-    board.put("sys/class/thermal/thermal_zone0/type", "iwlwifi_1")
-    board.put("sys/class/thermal/thermal_zone0/temp", 51_000)
-    assert Condition(board.root).unavailable()["temperature_c"] == (
+    device = DeviceTree(tmp_path)
+    device.put("sys/class/thermal/thermal_zone0/type", "iwlwifi_1")
+    device.put("sys/class/thermal/thermal_zone0/temp", 51_000)
+    assert Condition(device.root).unavailable()["temperature_c"] == (
         "no sensor of the SoC; iwlwifi_1: it is a radio or a network card"
     )
 
 
-MODES: dict[str, tuple[Callable[[BoardTree], object], str]] = {
+MODES: dict[str, tuple[Callable[[DeviceTree], object], str]] = {
     "governor": (lambda b: b.governor("performance"), "governor=performance, power=mains"),
     "nvpmodel": (
         lambda b: b.put("var/lib/nvpmodel/status", "pmode:0002"),
@@ -165,34 +165,36 @@ MODES: dict[str, tuple[Callable[[BoardTree], object], str]] = {
 
 
 @pytest.mark.parametrize(("change", "words"), MODES.values(), ids=MODES)
-def test_power_modes(board: BoardTree, change: Callable[[BoardTree], object], words: str) -> None:
-    watched = Condition(board.root)
-    change(board)
+def test_power_modes(
+    device: DeviceTree, change: Callable[[DeviceTree], object], words: str
+) -> None:
+    watched = Condition(device.root)
+    change(device)
     assert watched.sample().power_mode == words
 
 
-def test_the_clock_is_that_of_the_fastest_core(board: BoardTree) -> None:
-    board.clock(2400, policy=4)
-    watched = Condition(board.root)
-    board.clock(600)
+def test_the_clock_is_that_of_the_fastest_core(device: DeviceTree) -> None:
+    device.clock(2400, policy=4)
+    watched = Condition(device.root)
+    device.clock(600)
     assert watched.sample().frequency_hz == 2_400_000_000
-    board.clock(900, policy=4)
+    device.clock(900, policy=4)
     assert watched.sample().frequency_hz == 900_000_000
 
 
-def test_swap(board: BoardTree) -> None:
-    watched = Condition(board.root)
+def test_swap(device: DeviceTree) -> None:
+    watched = Condition(device.root)
     before = watched.sample()
-    board.swap(used_mib=3, swapped_pages=1500)
+    device.swap(used_mib=3, swapped_pages=1500)
     now = watched.sample()
     assert now.swap_bytes == 3 << 20
     assert (now.swapped_bytes or 0) - (before.swapped_bytes or 0) == 500 * mmap.PAGESIZE
 
 
 @pytest.mark.parametrize("text", ["", "nan", "-1", "1e9", "\x00\xff", "9" * 5000])
-def test_files_that_hold_nonsense(board: BoardTree, text: str) -> None:
+def test_files_that_hold_nonsense(device: DeviceTree, text: str) -> None:
     """Whatever a driver writes, looking goes on."""
-    for path in [p for p in board.root.rglob("*") if p.is_file()]:
+    for path in [p for p in device.root.rglob("*") if p.is_file()]:
         path.write_text(text)
-    Condition(board.root).sample()
-    Condition(board.root).unavailable()
+    Condition(device.root).sample()
+    Condition(device.root).unavailable()

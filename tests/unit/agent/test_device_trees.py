@@ -19,7 +19,7 @@ from fleetmark_controller.evaluation import condition, telemetry
 from fleetmark_controller.evaluation.thresholds import Thresholds
 from fleetmark_core.telemetry_columns import TELEMETRY_COLUMNS
 from tests.support import DEVICE_TREES
-from tests.support.board_tree import BoardTree
+from tests.support.device_tree import DeviceTree
 
 GIB = 1 << 30
 
@@ -138,12 +138,12 @@ def test_throttling_by_a_quota_reaches_the_verdict(tmp_path: Path, version: int)
     name = "cgroup1-docker-quota" if version == 1 else "cgroup2-unit-quota"
     shutil.copytree(DEVICE_TREES / name, tmp_path, dirs_exist_ok=True)
     group = "cpu/docker/abc" if version == 1 else "system.slice/fleetmark-agent.service"
-    board = BoardTree(tmp_path)
-    board.put(f"sys/fs/cgroup/{group}/cpu.stat", "nr_periods 1000\nnr_throttled 900")
+    device = DeviceTree(tmp_path)
+    device.put(f"sys/fs/cgroup/{group}/cpu.stat", "nr_periods 1000\nnr_throttled 900")
     watched = Condition(tmp_path)
     calm = watched.sample()
     assert reasons(calm) == {}
-    board.put(f"sys/fs/cgroup/{group}/cpu.stat", "nr_periods 1438\nnr_throttled 1248")
+    device.put(f"sys/fs/cgroup/{group}/cpu.stat", "nr_periods 1438\nnr_throttled 1248")
     assert reasons(calm, watched.sample()) == {
         "cpu_quota": "the CPU quota was used up in 348 of 438 periods"
     }
@@ -151,13 +151,15 @@ def test_throttling_by_a_quota_reaches_the_verdict(tmp_path: Path, version: int)
 
 def test_a_jetson_with_a_stuck_power_regulator(tmp_path: Path) -> None:
     """Seen on several Jetsons: PMIC-Die always reads 100 °C."""
-    board = BoardTree(tmp_path)
+    device = DeviceTree(tmp_path)
     zones = {"CPU-therm": 47_500, "GPU-therm": 46_000, "AO-therm": 48_000, "PMIC-Die": 100_000}
     for number, (name, value) in enumerate(zones.items()):
-        board.put(f"sys/class/thermal/thermal_zone{number}/type", name)
-        board.put(f"sys/class/thermal/thermal_zone{number}/temp", value)
-    assert read_temperature(board.root) == 48.0
-    assert examine_measuring(board.root).left_out_sensors == {"PMIC-Die": "it is a power regulator"}
+        device.put(f"sys/class/thermal/thermal_zone{number}/type", name)
+        device.put(f"sys/class/thermal/thermal_zone{number}/temp", value)
+    assert read_temperature(device.root) == 48.0
+    assert examine_measuring(device.root).left_out_sensors == {
+        "PMIC-Die": "it is a power regulator"
+    }
 
 
 @pytest.mark.parametrize("name", ["rk3588", "orangepi5"])
@@ -188,9 +190,9 @@ MODELS = {
 
 @pytest.mark.parametrize("model", MODELS)
 def test_families_of_models(tmp_path: Path, model: str) -> None:
-    board = BoardTree(tmp_path)
-    board.put("proc/device-tree/model", model)
-    board.put("proc/cpuinfo", "")
+    device = DeviceTree(tmp_path)
+    device.put("proc/device-tree/model", model)
+    device.put("proc/cpuinfo", "")
     families = {"rpi", "cm", "jetson", "rock", "orangepi"}
     found = {tag for tag in measure(tmp_path, tmp_path).tags if tag.rstrip("0123456789abc") in
              families or tag.startswith(("jetson", "rpi", "cm", "rock", "orangepi"))}  # fmt: skip
@@ -215,9 +217,9 @@ SOCS = {
 
 @pytest.mark.parametrize("compatible", SOCS, ids=lambda text: text[:40].replace("\0", "|"))
 def test_tags_of_systems_on_chips(tmp_path: Path, compatible: str) -> None:
-    board = BoardTree(tmp_path)
+    device = DeviceTree(tmp_path)
     before = set(measure(tmp_path, tmp_path).tags)
-    board.put("proc/device-tree/compatible", compatible)
+    device.put("proc/device-tree/compatible", compatible)
     assert set(measure(tmp_path, tmp_path).tags) - before == SOCS[compatible]
 
 

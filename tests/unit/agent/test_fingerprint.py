@@ -1,4 +1,4 @@
-"""Facts: this machine's, and those of boards whose files are laid out here."""
+"""Facts: this machine's, and those of devices whose files are laid out here."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_jetson(tmp_path: Path) -> None:
     assert {"jetson", "jetson-orin", "cuda", "gpu"} <= set(facts.tags)
 
 
-def test_a_board_that_offers_nothing_reads_unavailable_never_zero(tmp_path: Path) -> None:
+def test_a_device_that_offers_nothing_reads_unavailable_never_zero(tmp_path: Path) -> None:
     facts = measure(tmp_path, tmp_path)
     assert facts.board.model is None and facts.board.container is None
     assert facts.cpu.model is None and facts.cpu.max_frequency_hz is None

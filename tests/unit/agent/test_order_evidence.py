@@ -17,12 +17,12 @@ RUNNING, UPLOADING = ReportedState.RUNNING, ReportedState.UPLOADING
 
 
 @pytest.fixture
-def hello(x86_board: Capabilities) -> Hello:
-    return Hello("0", (), "device", "board", "boot", {}, x86_board, 9, (), idle=False)
+def hello(x86_device: Capabilities) -> Hello:
+    return Hello("0", (), "device", "board", "boot", {}, x86_device, 9, (), idle=False)
 
 
 def shown(hello: Hello, *attempts: tuple[ReportedState, bytes, bytes | None]) -> Hello:
-    """The hello of a board that holds attempts of these states, orders and locks."""
+    """The hello of a device that holds attempts of these states, orders and locks."""
     held, locks, reports = {}, {}, []
     for epoch, (state, order, lock) in enumerate(attempts, 1):
         key = LocalAttemptKey("job", epoch)

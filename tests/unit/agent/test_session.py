@@ -67,7 +67,7 @@ def welcome(*verdicts: AttemptDirective, **changes: Any) -> Welcome:
 EMPTY = Ledger()
 
 
-class Board_:
+class FakeShell:
     """Performs what a session wants, in the simplest way, and remembers it."""
 
     def __init__(self, ledger: Ledger = EMPTY, free: bool = True, **spooled: int) -> None:
@@ -126,12 +126,12 @@ def entry(epoch: int, standing: AttemptStatus) -> LedgerEntry:
 
 
 def test_an_offer_is_durable_before_it_is_reported_and_started() -> None:
-    board = Board_()
-    board.connect()
-    (persist,) = board.session.handle(h.MessageReceived(offer(7)), board.now)
+    device = FakeShell()
+    device.connect()
+    (persist,) = device.session.handle(h.MessageReceived(offer(7)), device.now)
     assert persist.ledger.entries[0].key == ref(7).key
     assert persist.ledger.highest_epoch == 7
-    said = board.session.handle(h.Persisted(persist.number), board.now)
+    said = device.session.handle(h.Persisted(persist.number), device.now)
     assert states([a.message for a in said if isinstance(a, h.Send)])[0] is ReportedState.PREPARING
     assert [a for a in said if isinstance(a, h.StartJob)] == [
         h.StartJob(ref(7).key, offer(7).order)
@@ -139,34 +139,34 @@ def test_an_offer_is_durable_before_it_is_reported_and_started() -> None:
 
 
 def test_a_hello_between_offer_and_durability_hides_the_offer_whole() -> None:
-    board = Board_()
-    board.connect()
-    board.session.handle(h.MessageReceived(offer(7)), board.now)
-    board.session.handle(h.StreamClosed(), board.now)
-    (send,) = board.session.handle(h.StreamOpened(), board.now)
+    device = FakeShell()
+    device.connect()
+    device.session.handle(h.MessageReceived(offer(7)), device.now)
+    device.session.handle(h.StreamClosed(), device.now)
+    (send,) = device.session.handle(h.StreamOpened(), device.now)
     assert send.message.attempts == ()
     assert send.message.highest_epoch == 6
 
 
 def test_a_full_disk_refuses_the_offer_and_says_why() -> None:
-    board = Board_()
-    board.connect()
-    board.disk_full = True
-    actions = board.hear(offer(7))
+    device = FakeShell()
+    device.connect()
+    device.disk_full = True
+    actions = device.hear(offer(7))
     assert states(actions) == [ReportedState.REFUSED]
     assert "No space left" in actions[0].reason and actions[0].retryable
-    assert not board.others
-    board.disk_full = False
-    board.tick(10)
-    assert board.disk.highest_epoch == 7
+    assert not device.others
+    device.disk_full = False
+    device.tick(10)
+    assert device.disk.highest_epoch == 7
 
 
 def test_the_same_offer_again_is_answered_with_the_state() -> None:
-    board = Board_()
-    board.connect()
-    board.run(7)
-    assert states(board.hear(offer(7))) == [ReportedState.RUNNING]
-    assert len([a for a in board.others if isinstance(a, h.StartJob)]) == 1
+    device = FakeShell()
+    device.connect()
+    device.run(7)
+    assert states(device.hear(offer(7))) == [ReportedState.RUNNING]
+    assert len([a for a in device.others if isinstance(a, h.StartJob)]) == 1
 
 
 @pytest.mark.parametrize(
@@ -181,179 +181,179 @@ def test_the_same_offer_again_is_answered_with_the_state() -> None:
     ],
 )
 def test_what_cannot_be_accepted_is_refused_with_a_reason(bad: Offer, words: str) -> None:
-    board = Board_(Ledger(5))
-    board.connect()
-    actions = board.hear(bad)
+    device = FakeShell(Ledger(5))
+    device.connect()
+    actions = device.hear(bad)
     assert states(actions) == [ReportedState.REFUSED]
     assert words in actions[0].reason
-    assert not board.others
+    assert not device.others
     # Held until the controller has it.
-    board.hear(Stop(bad.attempt, "recorded"))
-    assert not board.session.held
+    device.hear(Stop(bad.attempt, "recorded"))
+    assert not device.session.held
 
 
 def test_names_that_could_be_paths_are_dropped() -> None:
-    board = Board_()
-    board.connect()
+    device = FakeShell()
+    device.connect()
     for job in ("../x", "", "a/b", "x" * 65, "a.b"):
-        assert board.hear(Offer(AttemptRef("device", job, 9, "boot"), b"")) == []
-    assert board.hear(Offer(AttemptRef("device", "job", 0, "boot"), b"")) == []
-    assert not board.session.held
+        assert device.hear(Offer(AttemptRef("device", job, 9, "boot"), b"")) == []
+    assert device.hear(Offer(AttemptRef("device", "job", 0, "boot"), b"")) == []
+    assert not device.session.held
 
 
 @pytest.mark.parametrize("why", ["running", "locked", "spool", "leaving"])
 def test_only_an_idle_device_accepts(why: str) -> None:
-    board = Board_(free=why != "locked")
-    board.connect()
+    device = FakeShell(free=why != "locked")
+    device.connect()
     if why == "running":
-        board.run(1)
+        device.run(1)
     if why == "spool":
-        board.tell(h.AdmissionChanged("results wait"))
+        device.tell(h.AdmissionChanged("results wait"))
     if why == "leaving":
-        board.run(1)
-        board.tell(h.ShutdownRequested("asked"))
-    before = list(board.others)
-    actions = board.hear(offer(2))
+        device.run(1)
+        device.tell(h.ShutdownRequested("asked"))
+    before = list(device.others)
+    actions = device.hear(offer(2))
     assert states(actions) == [ReportedState.REFUSED]
     assert actions[0].retryable and actions[0].reason
-    assert [a for a in board.others if a not in before] == []
+    assert [a for a in device.others if a not in before] == []
 
 
 def test_an_uploading_attempt_does_not_block_the_next() -> None:
-    board = Board_()
-    board.connect()
-    first = board.run(1)
-    board.tell(h.JobEnded(first, 4))
-    assert ReportedState.PREPARING in states(board.hear(offer(2)))
+    device = FakeShell()
+    device.connect()
+    first = device.run(1)
+    device.tell(h.JobEnded(first, 4))
+    assert ReportedState.PREPARING in states(device.hear(offer(2)))
 
 
 def test_lost_contact_changes_nothing() -> None:
-    board = Board_()
-    board.connect()
-    key = board.run(1)
-    assert board.tell(h.StreamClosed("cut")) == []
-    assert board.session.next_tick() is None
-    board.tell(h.JobEnded(key, 3))
-    hello = board.connect()
+    device = FakeShell()
+    device.connect()
+    key = device.run(1)
+    assert device.tell(h.StreamClosed("cut")) == []
+    assert device.session.next_tick() is None
+    device.tell(h.JobEnded(key, 3))
+    hello = device.connect()
     assert states(hello.attempts) == [ReportedState.UPLOADING]
     assert hello.idle
 
 
 def test_records_go_up_in_order_and_the_attempt_is_forgotten_after_the_last() -> None:
-    board = Board_()
-    board.connect()
-    key = board.run(1)
-    (upload,) = [a for a in board.tell(h.JobEnded(key, 5)) if isinstance(a, h.Upload)]
+    device = FakeShell()
+    device.connect()
+    key = device.run(1)
+    (upload,) = [a for a in device.tell(h.JobEnded(key, 5)) if isinstance(a, h.Upload)]
     assert upload.after_seq == 0
-    actions = board.tell(h.UploadDone(key, 3, 1 << 20))
+    actions = device.tell(h.UploadDone(key, 3, 1 << 20))
     assert actions == [h.Acknowledge(key, 3), h.Upload(key, 3, 1 << 20)]
-    assert key in board.session.held
-    actions = board.tell(h.UploadDone(key, 5, 1 << 20))
+    assert key in device.session.held
+    actions = device.tell(h.UploadDone(key, 5, 1 << 20))
     assert actions == [h.Acknowledge(key, 5), h.DeleteLargeFiles(key), h.DeleteAttempt(key)]
-    assert board.disk.entries == () and board.disk.highest_epoch == 1
+    assert device.disk.entries == () and device.disk.highest_epoch == 1
 
 
 def test_a_controller_that_went_back_gets_its_records_again() -> None:
-    board = Board_()
-    board.connect()
-    key = board.run(1)
-    board.tell(h.JobEnded(key, 5), h.UploadDone(key, 3, 1 << 20))
-    board.tell(h.UploadDone(key, 1, 1 << 20))
-    (upload,) = [a for a in board.tick(1) if isinstance(a, h.Upload)]
+    device = FakeShell()
+    device.connect()
+    key = device.run(1)
+    device.tell(h.JobEnded(key, 5), h.UploadDone(key, 3, 1 << 20))
+    device.tell(h.UploadDone(key, 1, 1 << 20))
+    (upload,) = [a for a in device.tick(1) if isinstance(a, h.Upload)]
     assert upload.after_seq == 1
 
 
 def test_what_is_acknowledged_beyond_the_end_is_not_believed() -> None:
-    board = Board_()
-    board.connect()
-    key = board.run(1)
-    board.tell(h.JobEnded(key, 5))
-    actions = board.tell(h.UploadDone(key, 1 << 60, 0))
+    device = FakeShell()
+    device.connect()
+    key = device.run(1)
+    device.tell(h.JobEnded(key, 5))
+    actions = device.tell(h.UploadDone(key, 1 << 60, 0))
     assert h.Acknowledge(key, 5) in actions
 
 
 def test_without_credit_only_the_credit_is_asked_for() -> None:
-    board = Board_()
-    board.connect()
-    key = board.run(1)
-    board.tell(h.JobEnded(key, 5))
-    board.tell(h.UploadDone(key, 2, 0))
-    assert board.others[-1] == h.Upload(key, 2, 0)
-    assert board.tell(h.UploadDone(key, 2, 0, nothing_sent=True)) == []
-    assert h.Upload(key, 2, 0) in board.tick(2)
-    assert h.Upload(key, 2, 5000) in board.tell(h.UploadDone(key, 2, 5000, nothing_sent=True))
+    device = FakeShell()
+    device.connect()
+    key = device.run(1)
+    device.tell(h.JobEnded(key, 5))
+    device.tell(h.UploadDone(key, 2, 0))
+    assert device.others[-1] == h.Upload(key, 2, 0)
+    assert device.tell(h.UploadDone(key, 2, 0, nothing_sent=True)) == []
+    assert h.Upload(key, 2, 0) in device.tick(2)
+    assert h.Upload(key, 2, 5000) in device.tell(h.UploadDone(key, 2, 5000, nothing_sent=True))
 
 
 def test_failed_uploads_are_tried_again_ever_more_slowly() -> None:
-    board = Board_()
-    board.connect(lease_s=1e9)
-    key = board.run(1)
-    board.tell(h.JobEnded(key, 5))
+    device = FakeShell()
+    device.connect(lease_s=1e9)
+    key = device.run(1)
+    device.tell(h.JobEnded(key, 5))
     waits = []
     for _ in range(9):
-        board.tell(h.UploadFailed(key, "no"))
-        before = board.now
-        while not any(isinstance(a, h.Upload) for a in board.tick(0.25)):
+        device.tell(h.UploadFailed(key, "no"))
+        before = device.now
+        while not any(isinstance(a, h.Upload) for a in device.tick(0.25)):
             pass
-        waits.append(board.now - before)
+        waits.append(device.now - before)
     assert waits == sorted(waits) and waits[0] <= 0.5 and waits[-1] == 30
 
 
 def test_nothing_is_uploaded_while_a_job_measures() -> None:
-    board = Board_()
-    board.connect()
-    first = board.run(1)
-    board.tell(h.JobEnded(first, 2), h.UploadFailed(first, "no"))
-    second = board.run(2)
-    assert not [a for a in board.tick(100) if isinstance(a, h.Upload)]
-    board.tell(h.StreamClosed())
-    board.connect()
-    assert [a for a in board.tell(h.JobEnded(second, 2)) if isinstance(a, h.Upload)] == [
+    device = FakeShell()
+    device.connect()
+    first = device.run(1)
+    device.tell(h.JobEnded(first, 2), h.UploadFailed(first, "no"))
+    second = device.run(2)
+    assert not [a for a in device.tick(100) if isinstance(a, h.Upload)]
+    device.tell(h.StreamClosed())
+    device.connect()
+    assert [a for a in device.tell(h.JobEnded(second, 2)) if isinstance(a, h.Upload)] == [
         h.Upload(first, 0, 1 << 20)
     ]
 
 
 def test_stop_kills_then_reports_then_forgets() -> None:
-    board = Board_()
-    board.connect()
-    key = board.run(1)
-    assert board.hear(Stop(ref(1), "cancelled")) == [h.StopJob(key, "cancelled")]
-    assert board.hear(Stop(ref(1), "cancelled")) == []
-    actions = board.tell(h.JobStopped(key))
+    device = FakeShell()
+    device.connect()
+    key = device.run(1)
+    assert device.hear(Stop(ref(1), "cancelled")) == [h.StopJob(key, "cancelled")]
+    assert device.hear(Stop(ref(1), "cancelled")) == []
+    actions = device.tell(h.JobStopped(key))
     assert states(actions) == [ReportedState.ABORTED]
     assert actions[0].reason == "cancelled"
     assert any(isinstance(a, Heartbeat) and a.idle for a in actions)
-    assert board.disk.entries[0].standing is AttemptStatus.ABORTED
-    assert board.hear(Stop(ref(1), "recorded")) == [h.DeleteLargeFiles(key), h.DeleteAttempt(key)]
+    assert device.disk.entries[0].standing is AttemptStatus.ABORTED
+    assert device.hear(Stop(ref(1), "recorded")) == [h.DeleteLargeFiles(key), h.DeleteAttempt(key)]
 
 
 def test_what_ended_before_a_stop_could_stop_it_is_handed_over() -> None:
-    board = Board_()
-    board.connect()
-    key = board.run(1)
-    board.hear(Stop(ref(1)))
-    assert states(board.tell(h.JobEnded(key, 3))) == [ReportedState.UPLOADING]
-    assert board.hear(Stop(ref(1))) == []
+    device = FakeShell()
+    device.connect()
+    key = device.run(1)
+    device.hear(Stop(ref(1)))
+    assert states(device.tell(h.JobEnded(key, 3))) == [ReportedState.UPLOADING]
+    assert device.hear(Stop(ref(1))) == []
 
 
 def test_a_verdict_that_crossed_the_end_of_the_job_comes_too_late() -> None:
-    board = Board_()
-    board.connect()
-    key = board.run(1)
-    board.tell(h.StreamClosed(), h.StreamOpened(), h.JobEnded(key, 3))
-    board.hear(welcome(AttemptDirective(ref(1), stop=True)))
-    assert key in board.session.held
-    assert board.session.held[key].state is ReportedState.UPLOADING
+    device = FakeShell()
+    device.connect()
+    key = device.run(1)
+    device.tell(h.StreamClosed(), h.StreamOpened(), h.JobEnded(key, 3))
+    device.hear(welcome(AttemptDirective(ref(1), stop=True)))
+    assert key in device.session.held
+    assert device.session.held[key].state is ReportedState.UPLOADING
 
 
 def test_stop_of_what_never_arrived_is_answered_once_and_remembered() -> None:
-    board = Board_()
-    board.connect()
-    assert states(board.hear(Stop(ref(4)))) == [ReportedState.ABORTED]
-    board.hear(Stop(ref(4), "recorded"))
-    assert not board.session.held
-    assert board.hear(Stop(ref(4))) == []
-    assert states(board.hear(offer(4))) == [ReportedState.REFUSED]
+    device = FakeShell()
+    device.connect()
+    assert states(device.hear(Stop(ref(4)))) == [ReportedState.ABORTED]
+    device.hear(Stop(ref(4), "recorded"))
+    assert not device.session.held
+    assert device.hear(Stop(ref(4))) == []
+    assert states(device.hear(offer(4))) == [ReportedState.REFUSED]
 
 
 def test_verdicts_of_a_welcome_stop_and_forget() -> None:
@@ -365,8 +365,8 @@ def test_verdicts_of_a_welcome_stop_and_forget() -> None:
             entry(3, AttemptStatus.ENDED),
         ),
     )
-    board = Board_(ledger, job_1=3, job_3=3)
-    hello = board.connect(
+    device = FakeShell(ledger, job_1=3, job_3=3)
+    hello = device.connect(
         AttemptDirective(ref(1), True, "done"),
         AttemptDirective(ref(2), True),
         AttemptDirective(ref(3), False),
@@ -377,76 +377,76 @@ def test_verdicts_of_a_welcome_stop_and_forget() -> None:
         ReportedState.UPLOADING,
     ]
     assert hello.highest_epoch == 9
-    assert h.DeleteAttempt(ref(2).key) in board.others
-    assert board.session.held[ref(1).key].state is ReportedState.ABORTED
-    assert h.Upload(ref(3).key, 0, 1 << 20) in board.others
+    assert h.DeleteAttempt(ref(2).key) in device.others
+    assert device.session.held[ref(1).key].state is ReportedState.ABORTED
+    assert h.Upload(ref(3).key, 0, 1 << 20) in device.others
 
 
 def test_a_restarted_agent_goes_on_with_what_it_accepted() -> None:
-    board = Board_(Ledger(2, (entry(2, AttemptStatus.ACCEPTED),)), free=False)
-    assert board.others == [h.StartJob(ref(2).key, offer(2).order)]
-    hello = board.connect()
+    device = FakeShell(Ledger(2, (entry(2, AttemptStatus.ACCEPTED),)), free=False)
+    assert device.others == [h.StartJob(ref(2).key, offer(2).order)]
+    hello = device.connect()
     assert not hello.idle and states(hello.attempts) == [ReportedState.PREPARING]
 
 
 def test_heartbeats_come_at_the_intervals_of_the_welcome() -> None:
-    board = Board_()
-    board.connect(heartbeat_idle_s=15.0, heartbeat_running_s=5.0)
-    assert board.session.next_tick() == board.now + 15
-    board.run(1)
-    assert board.session.next_tick() == board.now + 5
-    (beat,) = board.tick(5)
+    device = FakeShell()
+    device.connect(heartbeat_idle_s=15.0, heartbeat_running_s=5.0)
+    assert device.session.next_tick() == device.now + 15
+    device.run(1)
+    assert device.session.next_tick() == device.now + 5
+    (beat,) = device.tick(5)
     assert isinstance(beat, Heartbeat) and not beat.idle
-    board.tell(h.JobProgressed(ref(1).key, Progress("run", 3, 9)))
-    (beat,) = board.tick(5)
+    device.tell(h.JobProgressed(ref(1).key, Progress("run", 3, 9)))
+    (beat,) = device.tick(5)
     assert beat.attempts[0].progress == Progress("run", 3, 9)
 
 
 def test_a_silent_controller_is_dialled_again() -> None:
-    board = Board_()
-    board.connect(heartbeat_idle_s=1.0, lease_s=4.0)
+    device = FakeShell()
+    device.connect(heartbeat_idle_s=1.0, lease_s=4.0)
     for _ in range(3):
-        assert not any(isinstance(a, h.Reconnect) for a in board.tick(1))
-    assert isinstance(board.tick(1)[-1], h.Reconnect)
-    assert board.hear(offer(1)) == []
+        assert not any(isinstance(a, h.Reconnect) for a in device.tick(1))
+    assert isinstance(device.tick(1)[-1], h.Reconnect)
+    assert device.hear(offer(1)) == []
 
 
 def test_a_controller_that_never_answers_the_hello_is_dialled_again() -> None:
-    board = Board_()
-    board.tell(h.StreamOpened())
-    assert board.hear(offer(1)) == []
-    assert any(isinstance(a, h.Reconnect) for a in board.tick(100))
+    device = FakeShell()
+    device.tell(h.StreamOpened())
+    assert device.hear(offer(1)) == []
+    assert any(isinstance(a, h.Reconnect) for a in device.tick(100))
 
 
 def test_a_bye_and_a_strange_protocol_end_the_stream() -> None:
-    board = Board_()
-    board.connect()
-    assert board.hear(Bye("restart", 3.0))[-1] == h.Reconnect(
+    device = FakeShell()
+    device.connect()
+    assert device.hear(Bye("restart", 3.0))[-1] == h.Reconnect(
         "the controller closed the session: restart", 3.0
     )
-    board.tell(h.StreamClosed(), h.StreamOpened())
-    (action,) = board.hear(dataclasses.replace(welcome(), protocol=9))
+    device.tell(h.StreamClosed(), h.StreamOpened())
+    (action,) = device.hear(dataclasses.replace(welcome(), protocol=9))
     assert isinstance(action, h.Reconnect) and "protocol 9" in action.reason
 
 
 def test_leaving_hands_the_job_back_and_says_bye() -> None:
-    board = Board_()
-    board.connect()
-    key = board.run(1)
-    assert board.tell(h.ShutdownRequested("asked")) == [h.StopJob(key, "asked")]
-    actions = board.tell(h.JobStopped(key))
+    device = FakeShell()
+    device.connect()
+    key = device.run(1)
+    assert device.tell(h.ShutdownRequested("asked")) == [h.StopJob(key, "asked")]
+    actions = device.tell(h.JobStopped(key))
     assert states(actions) == [ReportedState.ABORTED] and actions[0].retryable
-    actions = board.hear(Stop(ref(1), "recorded"))
+    actions = device.hear(Stop(ref(1), "recorded"))
     assert actions[0] == Bye("asked") and h.Quit() in actions
 
 
 def test_leaving_does_not_wait_for_ever() -> None:
-    board = Board_()
-    board.connect()
-    board.run(1)
-    board.tell(h.ShutdownRequested("asked"))
-    assert h.Quit() in board.tick(60)
-    idle = Board_()
+    device = FakeShell()
+    device.connect()
+    device.run(1)
+    device.tell(h.ShutdownRequested("asked"))
+    assert h.Quit() in device.tick(60)
+    idle = FakeShell()
     assert idle.tell(h.ShutdownRequested("asked")) == [h.Quit()]
 
 
@@ -455,7 +455,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.board = Board_()
+        self.device = FakeShell()
         self.jobs: dict[LocalAttemptKey, str] = {}
         self.spool: dict[LocalAttemptKey, int] = {}
         self.stored: dict[LocalAttemptKey, int] = {}
@@ -468,17 +468,17 @@ class AnyOrder(RuleBasedStateMachine):
 
     def settle(self) -> None:
         """Read what the session has done since the last time, and check it."""
-        for message in self.board.sent[self.seen[0] :]:
+        for message in self.device.sent[self.seen[0] :]:
             reports = getattr(message, "attempts", None) or (
                 [message] if isinstance(message, AttemptReport) else []
             )
             for report in reports:
-                durable = {e.key for e in self.board.disk.entries}
+                durable = {e.key for e in self.device.disk.entries}
                 if report.state is not ReportedState.REFUSED:
                     assert report.attempt.key in durable | {h.key for h in self.leaving()}
                 if report.state in (ReportedState.REFUSED, ReportedState.ABORTED):
                     self.given_up_said.add(report.attempt.key)
-        for action in self.board.others[self.seen[1] :]:
+        for action in self.device.others[self.seen[1] :]:
             if isinstance(action, h.StartJob):
                 assert not self.jobs, "two jobs at a time"
                 # With its records in the spool, going on means to tell that it has ended.
@@ -492,18 +492,18 @@ class AnyOrder(RuleBasedStateMachine):
                 assert action.key not in self.jobs, "forgot a running job"
                 whole = self.stored.get(action.key, -1) >= self.spool.get(action.key, 0)
                 assert whole or action.key in self.given_up_said
-                assert action.key not in {e.key for e in self.board.disk.entries}
+                assert action.key not in {e.key for e in self.device.disk.entries}
                 self.forgotten.add(action.key)
             elif isinstance(action, h.Upload):
                 assert "running" not in self.jobs.values()
                 self.uploading = action
-        self.seen = [len(self.board.sent), len(self.board.others)]
+        self.seen = [len(self.device.sent), len(self.device.others)]
 
     def leaving(self) -> list[Any]:
-        return list(self.board.session.held.values())
+        return list(self.device.session.held.values())
 
     def tell(self, *events: Any) -> None:
-        self.board.tell(*events)
+        self.device.tell(*events)
         self.settle()
 
     @rule()
@@ -527,7 +527,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(full=st.booleans())
     def disk(self, full: bool) -> None:
-        self.board.disk_full = full
+        self.device.disk_full = full
 
     @precondition(lambda self: self.jobs)
     @rule(
@@ -572,20 +572,20 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.1, 3.0, 40.0]))
     def wait(self, seconds: float) -> None:
-        self.board.now += seconds
+        self.device.now += seconds
         self.tell(h.TimerFired())
 
     @rule()
     def crash(self) -> None:
         """The agent's memory is gone; its ledger, its spool and its job are not."""
-        before = self.board.disk
-        now, full = self.board.now, self.board.disk_full
-        self.board = Board_(before)
-        self.board.now, self.board.disk_full = now, full
+        before = self.device.disk
+        now, full = self.device.now, self.device.disk_full
+        self.device = FakeShell(before)
+        self.device.now, self.device.disk_full = now, full
         spooled = {e.key: self.spool.get(e.key, 0) for e in before.entries}
-        self.board.session = Session(IDENTITY, before, device_free=not self.jobs, spooled=spooled)
-        self.board.others = self.board.session.start()
-        resumed = {a.key for a in self.board.others if isinstance(a, h.StartJob)}
+        self.device.session = Session(IDENTITY, before, device_free=not self.jobs, spooled=spooled)
+        self.device.others = self.device.session.start()
+        resumed = {a.key for a in self.device.others if isinstance(a, h.StartJob)}
         running = dict(self.jobs)
         # What was not in the ledger was never started; what runs, is taken up.
         assert set(running) <= resumed or not running
@@ -602,11 +602,11 @@ class AnyOrder(RuleBasedStateMachine):
             return
         unfinished = [
             held
-            for held in self.board.session.held.values()
+            for held in self.device.session.held.values()
             if held.state in (ReportedState.PREPARING, ReportedState.RUNNING)
         ]
         assert len(unfinished) <= 1
-        assert self.board.session.idle == (self.board.session.device_free and not unfinished)
+        assert self.device.session.idle == (self.device.session.device_free and not unfinished)
 
     @invariant()
     def nothing_owed_is_forgotten(self) -> None:
@@ -615,13 +615,13 @@ class AnyOrder(RuleBasedStateMachine):
         for key, last in self.spool.items():
             owed = self.stored.get(key, 0) < last
             if owed and key not in self.given_up_said:
-                assert key in self.board.session.held
-                assert key in {e.key for e in self.board.disk.entries}
+                assert key in self.device.session.held
+                assert key in {e.key for e in self.device.disk.entries}
 
     @invariant()
     def epochs_never_go_back(self) -> None:
         if hasattr(self, "jobs"):
-            assert all(key.epoch <= self.board.disk.highest_epoch for key in self.ever_started)
+            assert all(key.epoch <= self.device.disk.highest_epoch for key in self.ever_started)
 
 
 TestAnyOrder = AnyOrder.TestCase

@@ -20,8 +20,8 @@ from fleetmark_agent.runner.telemetry.temperature import LastingThermometer
 from fleetmark_core.order import Order, parse_order
 from fleetmark_core.repeat_bounds import RepeatBounds
 from tests.support.agent_process import AgentProcess
-from tests.support.board_tree import CPU, BoardTree
 from tests.support.bundles import GATED, make_lock, make_order
+from tests.support.device_tree import CPU, DeviceTree
 from tests.support.fake_controller import FakeController
 
 BOUNDS = RepeatBounds(start_temperature_c=60, cool_wait_s=300)
@@ -68,7 +68,7 @@ class Clock:
     """Time that passes while the agent sleeps, and what happens to the device meanwhile."""
 
     def __init__(
-        self, device: BoardTree, began_s: float, zones: dict[str, Callable[[float], float]]
+        self, device: DeviceTree, began_s: float, zones: dict[str, Callable[[float], float]]
     ) -> None:
         self.now_s = self.began_s = began_s
         self.device = device
@@ -91,7 +91,7 @@ class Clock:
 
 
 def wait_until_cool(
-    device: BoardTree,
+    device: DeviceTree,
     monkeypatch: pytest.MonkeyPatch,
     thermometer: LastingThermometer | None = None,
     began_s: float = 1000.0,
@@ -115,7 +115,7 @@ def wait_until_cool(
 
 def test_a_stuck_sensor_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its name does not give it away, so that only its behavior does."""
-    device = BoardTree(tmp_path)
+    device = DeviceTree(tmp_path)
     zones = {"zone-a": lambda at_s: 70.0 - at_s / 10, "zone-b": lambda _: 100.0}
     waited = wait_until_cool(device, monkeypatch, **zones)
     assert (waited.why, waited.seconds) == (CooldownDecision.COOL, 100.0)
@@ -127,7 +127,7 @@ def test_a_stuck_sensor_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_device_of_which_no_sensor_changes_waits_half_a_minute(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waited = wait_until_cool(BoardTree(tmp_path), monkeypatch, **{"cpu-thermal": lambda _: 85.0})
+    waited = wait_until_cool(DeviceTree(tmp_path), monkeypatch, **{"cpu-thermal": lambda _: 85.0})
     assert (waited.why, waited.seconds, waited.stuck) == (CooldownDecision.UNCHANGED, 30.0, {})
     assert waited.last_c == 85.0
 
@@ -136,7 +136,7 @@ def test_what_is_known_of_a_sensor_is_not_found_out_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The next run of a stable campaign begins at once."""
-    device = BoardTree(tmp_path)
+    device = DeviceTree(tmp_path)
     thermometer = LastingThermometer(tmp_path)
     zones = {"zone-a": lambda at_s: 70.0 - at_s / 10, "zone-b": lambda _: 100.0}
     wait_until_cool(device, monkeypatch, thermometer, **zones)
@@ -153,7 +153,7 @@ def test_sensors_of_other_parts_are_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     zones = {"CPU-therm": lambda _: 45.0, "PMIC-Die": lambda _: 100.0}
-    waited = wait_until_cool(BoardTree(tmp_path), monkeypatch, **zones)
+    waited = wait_until_cool(DeviceTree(tmp_path), monkeypatch, **zones)
     assert (waited.why, waited.seconds) == (CooldownDecision.COOL, 0.0)
 
 
@@ -169,54 +169,54 @@ def test_an_order_that_is_not_stable_does_not_speak_of_it() -> None:
 
 
 @pytest.fixture
-def board(tmp_path: Path) -> BoardTree:
-    board = BoardTree(tmp_path / "root").calm()
-    board.governor("schedutil", "performance schedutil", policy=4)
-    return board
+def device(tmp_path: Path) -> DeviceTree:
+    device = DeviceTree(tmp_path / "root").calm()
+    device.governor("schedutil", "performance schedutil", policy=4)
+    return device
 
 
-def governors(board: BoardTree) -> list[str]:
-    return [board.get(f"{CPU}/cpufreq/policy{n}/scaling_governor") for n in (0, 4)]
+def governors(device: DeviceTree) -> list[str]:
+    return [device.get(f"{CPU}/cpufreq/policy{n}/scaling_governor") for n in (0, 4)]
 
 
-def test_governors_are_set_and_set_back(board: BoardTree, tmp_path: Path) -> None:
-    tuning = Tuning(tmp_path, board.root)
+def test_governors_are_set_and_set_back(device: DeviceTree, tmp_path: Path) -> None:
+    tuning = Tuning(tmp_path, device.root)
     assert tuning.apply() == {
         "governor": "performance",
         "governor_before": "powersave+schedutil",
         "not_set": [],
     }
-    assert governors(board) == ["performance", "performance"]
+    assert governors(device) == ["performance", "performance"]
     assert tuning.journal.exists()
     for _ in range(2):
-        Tuning(tmp_path, board.root).undo()
-        assert governors(board) == ["powersave", "schedutil"]
+        Tuning(tmp_path, device.root).undo()
+        assert governors(device) == ["powersave", "schedutil"]
         assert not tuning.journal.exists()
 
 
-def test_what_somebody_else_has_set_meanwhile_stays(board: BoardTree, tmp_path: Path) -> None:
-    tuning = Tuning(tmp_path, board.root)
+def test_what_somebody_else_has_set_meanwhile_stays(device: DeviceTree, tmp_path: Path) -> None:
+    tuning = Tuning(tmp_path, device.root)
     tuning.apply()
-    board.governor("userspace", policy=4)
+    device.governor("userspace", policy=4)
     tuning.undo()
-    assert governors(board) == ["powersave", "userspace"]
+    assert governors(device) == ["powersave", "userspace"]
 
 
-def test_after_a_restart_of_the_board_there_is_nothing_to_set_back(
-    board: BoardTree, tmp_path: Path
+def test_after_a_restart_of_the_device_there_is_nothing_to_set_back(
+    device: DeviceTree, tmp_path: Path
 ) -> None:
-    board.put("proc/sys/kernel/random/boot_id", "first")
-    tuning = Tuning(tmp_path, board.root)
+    device.put("proc/sys/kernel/random/boot_id", "first")
+    tuning = Tuning(tmp_path, device.root)
     tuning.apply()
-    board.put("proc/sys/kernel/random/boot_id", "second")
+    device.put("proc/sys/kernel/random/boot_id", "second")
     tuning.undo()
-    assert governors(board) == ["performance", "performance"]
+    assert governors(device) == ["performance", "performance"]
     assert not tuning.journal.exists()
 
 
-def test_what_cannot_be_set_is_told(board: BoardTree, tmp_path: Path) -> None:
-    board.governor("powersave", choices="powersave ondemand")
-    told = Tuning(tmp_path, board.root).apply()
+def test_what_cannot_be_set_is_told(device: DeviceTree, tmp_path: Path) -> None:
+    device.governor("powersave", choices="powersave ondemand")
+    told = Tuning(tmp_path, device.root).apply()
     assert told["governor"] == "performance"
     assert told["not_set"] == [
         f"governor: {CPU}/cpufreq/policy0/scaling_governor does not offer performance"
@@ -230,18 +230,18 @@ DAMAGED = ["", "{", "[]", '{"boot": 1}', '{"boot": "", "settings": [{}]}', "[" *
 
 
 @pytest.mark.parametrize("text", DAMAGED, ids=lambda text: text[:20])
-def test_a_damaged_journal_is_left_behind(board: BoardTree, tmp_path: Path, text: str) -> None:
-    tuning = Tuning(tmp_path, board.root)
+def test_a_damaged_journal_is_left_behind(device: DeviceTree, tmp_path: Path, text: str) -> None:
+    tuning = Tuning(tmp_path, device.root)
     tuning.journal.write_text(text)
     tuning.undo()
-    assert governors(board) == ["powersave", "schedutil"]
+    assert governors(device) == ["powersave", "schedutil"]
     assert not tuning.journal.exists()
 
 
 def test_settings_that_stay_are_tried_again(
-    board: BoardTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    device: DeviceTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tuning = Tuning(tmp_path, board.root)
+    tuning = Tuning(tmp_path, device.root)
     tuning.apply()
     with monkeypatch.context() as patch:
 
@@ -252,16 +252,16 @@ def test_settings_that_stay_are_tried_again(
         tuning.undo()
     assert tuning.journal.exists()
     tuning.undo()
-    assert governors(board) == ["powersave", "schedutil"]
+    assert governors(device) == ["powersave", "schedutil"]
 
 
 # The agent as a process.
 
 
 @pytest.fixture
-def tuned(agent: AgentProcess, board: BoardTree) -> AgentProcess:
+def tuned(agent: AgentProcess, device: DeviceTree) -> AgentProcess:
     with (agent.home / "config.toml").open("a") as config:
-        config.write(f'system_root = "{board.root}"\n')
+        config.write(f'system_root = "{device.root}"\n')
     return agent
 
 
@@ -274,11 +274,11 @@ def stable_order(controller: FakeController, agent: AgentProcess) -> Order:
     return replace(order, stable=True)
 
 
-async def running(controller: FakeController, board: BoardTree, agent: AgentProcess) -> None:
+async def running(controller: FakeController, device: DeviceTree, agent: AgentProcess) -> None:
     """Wait until the job runs under its settings."""
     for _ in range(600):
         begun = list(agent.home.glob("attempts/*/started.json"))
-        if begun and governors(board) == ["performance", "performance"]:
+        if begun and governors(device) == ["performance", "performance"]:
             return
         await asyncio.sleep(0.05)
     raise AssertionError("the job did not begin")

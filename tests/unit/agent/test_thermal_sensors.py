@@ -26,25 +26,25 @@ from fleetmark_agent.runner.telemetry.temperature import (
     read_temperature,
 )
 from fleetmark_core.telemetry_columns import TELEMETRY_COLUMNS
-from tests.support.board_tree import BoardTree
+from tests.support.device_tree import DeviceTree
 
 
-def zones(root: Path, **readings: object) -> BoardTree:
+def zones(root: Path, **readings: object) -> DeviceTree:
     """Thermal zones by name, in thousandths of a degree."""
-    board = BoardTree(root)
+    device = DeviceTree(root)
     for number, (name, value) in enumerate(readings.items()):
-        board.put(f"sys/class/thermal/thermal_zone{number}/type", name)
-        board.put(f"sys/class/thermal/thermal_zone{number}/temp", value)
-    return board
+        device.put(f"sys/class/thermal/thermal_zone{number}/type", name)
+        device.put(f"sys/class/thermal/thermal_zone{number}/temp", value)
+    return device
 
 
-def chip(board: BoardTree, number: int, name: str, **readings: object) -> None:
+def chip(device: DeviceTree, number: int, name: str, **readings: object) -> None:
     """A hwmon chip; readings by label."""
     folder = f"sys/class/hwmon/hwmon{number}"
-    board.put(f"{folder}/name", name)
+    device.put(f"{folder}/name", name)
     for place, (label, value) in enumerate(readings.items(), 1):
-        board.put(f"{folder}/temp{place}_label", label)
-        board.put(f"{folder}/temp{place}_input", value)
+        device.put(f"{folder}/temp{place}_label", label)
+        device.put(f"{folder}/temp{place}_input", value)
 
 
 SOC = [
@@ -121,8 +121,8 @@ FOREIGN = [
 
 @pytest.mark.parametrize("name", SOC)
 def test_names_of_the_soc(tmp_path: Path, name: str) -> None:
-    board = zones(tmp_path, **{name: 50_000, "acpitz": 99_000})
-    assert read_temperature(board.root) == 50.0
+    device = zones(tmp_path, **{name: 50_000, "acpitz": 99_000})
+    assert read_temperature(device.root) == 50.0
     assert list(Thermometer(tmp_path).choice.left_out) == ["acpitz"]
 
 
@@ -135,11 +135,11 @@ def test_names_of_other_parts(tmp_path: Path, name: str) -> None:
 
 
 def test_unknown_names_count_where_no_other_does(tmp_path: Path) -> None:
-    board = zones(tmp_path, **{"zone-a": 61_000, "whatever": 40_000})
+    device = zones(tmp_path, **{"zone-a": 61_000, "whatever": 40_000})
     assert read_temperature(tmp_path) == 61.0
-    chip(board, 0, "coretemp", **{"Package id 0": 47_000, "Core 0": 46_000})
-    chip(board, 1, "nvme", Composite=81_000)
-    chip(board, 2, "amdgpu", edge=88_000)
+    chip(device, 0, "coretemp", **{"Package id 0": 47_000, "Core 0": 46_000})
+    chip(device, 1, "nvme", Composite=81_000)
+    chip(device, 2, "amdgpu", edge=88_000)
     assert read_temperature(tmp_path) == 47.0
     assert set(Thermometer(tmp_path).choice.left_out) == {
         *("zone-a", "whatever", "nvme Composite", "amdgpu edge"),
@@ -147,13 +147,13 @@ def test_unknown_names_count_where_no_other_does(tmp_path: Path) -> None:
 
 
 def test_a_zone_of_the_firmware_counts_only_without_any_other_sensor(tmp_path: Path) -> None:
-    board = zones(tmp_path, acpitz=16_800)
+    device = zones(tmp_path, acpitz=16_800)
     assert read_temperature(tmp_path) == 16.8
-    chip(board, 0, "acpitz", temp1=16_800)
-    chip(board, 1, "whatever", temp1=12_000)
+    chip(device, 0, "acpitz", temp1=16_800)
+    chip(device, 1, "whatever", temp1=12_000)
     assert read_temperature(tmp_path) == 12.0
     assert "other sensors" in Thermometer(tmp_path).choice.left_out["acpitz"]
-    chip(board, 2, "zenpower", Tdie=71_000, Tctl=81_000, Tccd1=70_000)
+    chip(device, 2, "zenpower", Tdie=71_000, Tctl=81_000, Tccd1=70_000)
     assert read_temperature(tmp_path) == 71.0
     left_out = Thermometer(tmp_path).choice.left_out
     assert set(left_out) == {"acpitz", "whatever temp1", "zenpower Tctl"}
@@ -162,19 +162,19 @@ def test_a_zone_of_the_firmware_counts_only_without_any_other_sensor(tmp_path: P
 @pytest.mark.parametrize("value", [45, 125, 450, 1250, -10, -100, 0, 1])
 def test_a_sensor_that_does_not_count_in_thousandths(tmp_path: Path, value: int) -> None:
     """Whole and tenths of a degree would read as about 0 °C."""
-    board = zones(tmp_path, **{"tsens_tz_sensor1": value})
+    device = zones(tmp_path, **{"tsens_tz_sensor1": value})
     assert read_temperature(tmp_path) is None
     (why,) = Thermometer(tmp_path).choice.left_out.values()
     assert why == f"it reads {value}: too close to zero for thousandths of a degree"
-    chip(board, 0, "coretemp", **{"Core 0": 1_251})
+    chip(device, 0, "coretemp", **{"Core 0": 1_251})
     assert read_temperature(tmp_path) == 1.251
 
 
 def test_a_reading_near_zero_never_counts(tmp_path: Path) -> None:
-    board = zones(tmp_path, **{"cpu-thermal": 5_000})
+    device = zones(tmp_path, **{"cpu-thermal": 5_000})
     thermometer = LastingThermometer(tmp_path)
     assert thermometer.celsius() == 5.0
-    board.put("sys/class/thermal/thermal_zone0/temp", 450)
+    device.put("sys/class/thermal/thermal_zone0/temp", 450)
     assert thermometer.celsius() is None
     assert hottest_c({"a": 0.45, "b": -3.0}) == -3.0
     assert stuck_sensors(looks(90, a=0.045), under_load=True) == {}
@@ -182,35 +182,35 @@ def test_a_reading_near_zero_never_counts(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [-274_000, -256_000, 127_937, 255_000, "", "abc", "9" * 5000])
 def test_a_sensor_of_the_soc_that_does_not_work(tmp_path: Path, value: object) -> None:
-    board = zones(tmp_path, **{"cpu-thermal": value})
+    device = zones(tmp_path, **{"cpu-thermal": value})
     assert read_temperature(tmp_path) is None
-    chip(board, 0, "unknown", temp1=44_000)
+    chip(device, 0, "unknown", temp1=44_000)
     assert read_temperature(tmp_path) == 44.0, "then one of an unknown name is better than none"
 
 
 def test_a_scale_for_the_fan_is_no_temperature(tmp_path: Path) -> None:
-    board = BoardTree(tmp_path)
-    chip(board, 0, "k10temp", Tctl=95_000, Tdie=68_000)
+    device = DeviceTree(tmp_path)
+    chip(device, 0, "k10temp", Tctl=95_000, Tdie=68_000)
     assert read_temperature(tmp_path) == 68.0
-    chip(board, 0, "k10temp", Tctl=95_000, Tccd1=60_000)
+    chip(device, 0, "k10temp", Tctl=95_000, Tccd1=60_000)
     assert read_temperature(tmp_path) == 95.0
 
 
 def test_a_zone_is_not_counted_again_as_a_chip(tmp_path: Path) -> None:
-    board = zones(tmp_path, **{"cpu-thermal": 50_000})
-    chip(board, 0, "cpu_thermal", temp1=50_000)
+    device = zones(tmp_path, **{"cpu-thermal": 50_000})
+    chip(device, 0, "cpu_thermal", temp1=50_000)
     assert [sensor.name for sensor in find_sensors(tmp_path)] == ["cpu-thermal"]
-    chip(board, 1, "nvme", Composite=1)
-    chip(board, 2, "nvme", Composite=2)
+    chip(device, 1, "nvme", Composite=1)
+    chip(device, 2, "nvme", Composite=2)
     names = [sensor.name for sensor in find_sensors(tmp_path)]
     assert names == ["cpu-thermal", "nvme Composite", "nvme Composite #2"]
 
 
 def test_each_sensor_has_a_name_of_its_own(tmp_path: Path) -> None:
-    board = BoardTree(tmp_path)
+    device = DeviceTree(tmp_path)
     for number, name in enumerate(("cpu", "cpu #2", "cpu", "cpu")):
-        board.put(f"sys/class/thermal/thermal_zone{number}/type", name)
-        board.put(f"sys/class/thermal/thermal_zone{number}/temp", 40_000 + number)
+        device.put(f"sys/class/thermal/thermal_zone{number}/type", name)
+        device.put(f"sys/class/thermal/thermal_zone{number}/temp", 40_000 + number)
     names = [sensor.name for sensor in find_sensors(tmp_path)]
     assert names == ["cpu", "cpu #2", "cpu #3", "cpu #4"]
 
@@ -273,19 +273,19 @@ def test_any_readings(series: list[tuple[float, dict[str, float | None]]]) -> No
 
 def test_an_agent_learns_which_sensors_never_change(tmp_path: Path) -> None:
     now_s = 0.0
-    board = zones(tmp_path, **{"zone-a": 40_000, "zone-b": 100_000})
+    device = zones(tmp_path, **{"zone-a": 40_000, "zone-b": 100_000})
     thermometer = LastingThermometer(tmp_path, lambda: now_s)
     assert thermometer.celsius() == 100.0
     for number in range(10):
         now_s += 15.0
-        board.put("sys/class/thermal/thermal_zone0/temp", 40_000 + 500 * number)
+        device.put("sys/class/thermal/thermal_zone0/temp", 40_000 + 500 * number)
         seen = thermometer.celsius()
     assert seen == 44.5 and list(thermometer.history.stuck()) == ["zone-b"]
-    board.put("sys/class/thermal/thermal_zone1/temp", 99_000)
+    device.put("sys/class/thermal/thermal_zone1/temp", 99_000)
     assert thermometer.celsius() == 99.0, "it does change"
     # A driver that is loaded later.
-    board.put("sys/class/thermal/thermal_zone2/type", "cpu-thermal")
-    board.put("sys/class/thermal/thermal_zone2/temp", 51_000)
+    device.put("sys/class/thermal/thermal_zone2/type", "cpu-thermal")
+    device.put("sys/class/thermal/thermal_zone2/temp", 51_000)
     now_s += 600.0
     assert thermometer.celsius() == 51.0
 
@@ -351,9 +351,9 @@ def test_any_files(
     tmp_path_factory: pytest.TempPathFactory, reading: bytes, name: str, label: str
 ) -> None:
     root = tmp_path_factory.mktemp("tree")
-    board = BoardTree(root)
+    device = DeviceTree(root)
     for folder, file in (("thermal/thermal_zone0", "temp"), ("hwmon/hwmon0", "temp1_input")):
-        path = board.put(f"sys/class/{folder}/{file}", "")
+        path = device.put(f"sys/class/{folder}/{file}", "")
         path.write_bytes(reading)
         for text in ("type", "name", "temp1_label"):
             path.with_name(text).write_bytes((name + label).encode("utf-8", "surrogatepass"))

@@ -1,4 +1,4 @@
-"""Packages that are archives: what a component may say, which a board gets, what a lock says."""
+"""Packages that are archives: what a component may say, which a device gets, what a lock says."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fleetmark_core.digest import sha256_hex
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.lockfile import Lockfile, PackageArchive, parse_lockfile
 from fleetmark_core.resource_model import Run, predict
-from tests.support.boards import HARNESS, board
+from tests.support.sample_devices import HARNESS, sample_device
 from tests.unit.catalog.test_components import MODEL, PROFILE, PROGRAM, artifact, write
 
 BODY = '[package]\ndistribution = "tools"\n'
@@ -57,7 +57,7 @@ def world(
 
 
 def answer(catalog: Catalog, device: Capabilities | None = None) -> Resolution:
-    return resolve(catalog, expand(catalog, "b")[0], device or board(), HARNESS)
+    return resolve(catalog, expand(catalog, "b")[0], device or sample_device(), HARNESS)
 
 
 def lock_of(found: Resolution) -> Lockfile:
@@ -69,8 +69,10 @@ TOOLS = BODY + X86 + BYTES + SEEN + ARM + BYTES + files("x86", "arm")
 
 
 @pytest.mark.parametrize(("arch", "name"), [("x86_64", "x86.tar"), ("aarch64", "arm.tar")])
-def test_a_board_gets_the_archive_of_its_architecture(tmp_path: Path, arch: str, name: str) -> None:
-    found = answer(world(tmp_path, {"tools": TOOLS}), board(arch=arch))
+def test_a_device_gets_the_archive_of_its_architecture(
+    tmp_path: Path, arch: str, name: str
+) -> None:
+    found = answer(world(tmp_path, {"tools": TOOLS}), sample_device(arch=arch))
     lock = lock_of(found)
     (one,) = lock.environment.archives
     assert one.archive.name == name
@@ -91,17 +93,17 @@ def test_a_board_gets_the_archive_of_its_architecture(tmp_path: Path, arch: str,
     ("device", "reason"),
     [
         (
-            dataclasses.replace(board(), arch="riscv64"),
+            dataclasses.replace(sample_device(), arch="riscv64"),
             "tools 1 has no archive for riscv64; it has x86_64, aarch64",
         ),
         (
-            dataclasses.replace(board(), os=OLD),
+            dataclasses.replace(sample_device(), os=OLD),
             "tools 1 needs glibc 2.28 or newer: the device has 2.27",
         ),
-        (dataclasses.replace(board(), os=MUSL), "tools 1 needs glibc: the device has musl"),
+        (dataclasses.replace(sample_device(), os=MUSL), "tools 1 needs glibc: the device has musl"),
     ],
 )
-def test_a_board_that_none_fits_is_told_why(
+def test_a_device_that_none_fits_is_told_why(
     tmp_path: Path, device: Capabilities, reason: str
 ) -> None:
     found = answer(world(tmp_path, {"tools": TOOLS}), device)
@@ -127,7 +129,11 @@ def test_the_first_that_fits_is_taken(tmp_path: Path) -> None:
     catalog = world(tmp_path, {"tools": BODY + X86 + BYTES + ANY + BYTES + files("x86", "any")})
     names = [
         lock_of(answer(catalog, device)).environment.archives[0].archive.name
-        for device in (board(), dataclasses.replace(board(), os=MUSL), board(arch="aarch64"))
+        for device in (
+            sample_device(),
+            dataclasses.replace(sample_device(), os=MUSL),
+            sample_device(arch="aarch64"),
+        )
     ]
     assert names == ["x86.tar", "any.tar", "any.tar"]
 

@@ -11,7 +11,7 @@ from fleetmark_catalog.load import Catalog, check_catalog, load_catalog
 from fleetmark_catalog.resolve import Resolution, expand, resolve
 from fleetmark_core.capabilities import Capabilities, Software
 from fleetmark_core.errors import ErrorKind, FleetmarkError
-from tests.support.boards import HARNESS, board, interpreter
+from tests.support.sample_devices import HARNESS, interpreter, sample_device
 
 HEAD = 'version = "1"\ntitle = "T"\nlicense = "MIT"\n'
 MODEL = (
@@ -79,7 +79,7 @@ def world(
 
 def run(catalog: Catalog, *words: str, device: Capabilities | None = None) -> Resolution:
     configuration = expand(catalog, "b", variations=words)[0]
-    return resolve(catalog, configuration, device or board(), HARNESS)
+    return resolve(catalog, configuration, device or sample_device(), HARNESS)
 
 
 def model_of(resolution: Resolution) -> str:
@@ -212,7 +212,7 @@ def test_a_variation_may_ask_for_a_device(tmp_path: Path) -> None:
     catalog = world(tmp_path, MODEL + TWO + artifact("m.onnx", 1))
     refused = run(catalog, "gpu")
     assert refused.reasons == ("variation gpu of model/b needs cuda: no tag cuda",)
-    facts = board()
+    facts = sample_device()
     able = dataclasses.replace(facts, tags=(*facts.tags, "cuda"))
     assert run(catalog, "gpu", device=able).lock is not None
 
@@ -284,7 +284,7 @@ def test_alternatives_and_ranges_of_content(tmp_path: Path) -> None:
     assert model_of(run(catalog)) == "other.onnx"
 
 
-# what the board has
+# what the device has
 
 
 def soft(requires: str) -> str:
@@ -319,7 +319,7 @@ def test_detected_software_meets_a_requirement(
         MODEL + artifact("m.onnx", 1),
         program=soft('{ role = "runtime", component = "soft/trt", version = ">=8,<9" }'),
     )
-    facts = board()
+    facts = sample_device()
     software = tuple(Software("trt", version, "/usr") for version in found)
     answer = run(catalog, device=dataclasses.replace(facts, software=software))
     if expected:
@@ -331,7 +331,7 @@ def test_detected_software_meets_a_requirement(
     assert "detected on the device" in "\n".join(answer.explanation)
 
 
-def test_what_the_board_has_is_preferred_and_else_installed(tmp_path: Path) -> None:
+def test_what_the_device_has_is_preferred_and_else_installed(tmp_path: Path) -> None:
     write(tmp_path, "soft", "np", RULE.replace("tensorrt", "numpy"))
     choices = '{ component = "soft/np", version = ">=2" }, { component = "package/numpy" }'
     catalog = world(
@@ -340,7 +340,7 @@ def test_what_the_board_has_is_preferred_and_else_installed(tmp_path: Path) -> N
         program=soft(f'{{ role = "n", any_of = [{choices}] }}'),
     )
     for found, expected in (("2.1", ("soft", "2.1")), ("1.9", ("package", "2.2.6"))):
-        facts = dataclasses.replace(board(), software=(Software("np", found, "/usr"),))
+        facts = dataclasses.replace(sample_device(), software=(Software("np", found, "/usr"),))
         lock = run(catalog, device=facts).lock
         assert lock is not None
         assert (lock.components[-1].kind, lock.components[-1].version) == expected
@@ -357,7 +357,7 @@ def test_an_os_can_be_required(tmp_path: Path) -> None:
 def test_an_explanation_tells_what_was_taken_and_what_not() -> None:
     catalog = load_catalog()
     configuration = expand(catalog, "fashion-mnist")[0]
-    device = board(interpreter("3.14.0"), interpreter("3.11.2"))
+    device = sample_device(interpreter("3.14.0"), interpreter("3.11.2"))
     text = "\n".join(resolve(catalog, configuration, device, HARNESS).explanation)
     assert "Python 3.14.0 at /usr/bin/python3.14.0 does not fit: " in text
     assert "Python 3.11.2 at /usr/bin/python3.11.2 is used" in text

@@ -18,7 +18,7 @@ from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.capabilities import Os
 from fleetmark_core.digest import sha256_file
 from fleetmark_core.errors import ErrorKind, FleetmarkError
-from tests.support.boards import HARNESS, board, interpreter
+from tests.support.sample_devices import HARNESS, interpreter, sample_device
 
 CATALOG = load_catalog()
 MODELS = CATALOG.all("model")
@@ -63,7 +63,7 @@ NO_FILE = "no component provides input model"
 def test_every_benchmark_resolves_with_every_word(name: str, words: tuple[str, ...]) -> None:
     configuration = expand(CATALOG, name, variations=words)[0]
     try:
-        resolution = resolve(CATALOG, configuration, board(), HARNESS)
+        resolution = resolve(CATALOG, configuration, sample_device(), HARNESS)
     except FleetmarkError as error:
         # A network that only has a TFLite file does not run on an ONNX runtime, and says so.
         assert NO_FILE in str(error)
@@ -81,7 +81,7 @@ def test_every_suite_resolves(suite: Component) -> None:
     found = expand(CATALOG, suite.name)
     assert len({configuration.label() for configuration in found}) == len(found)
     for configuration in found:
-        resolution = resolve(CATALOG, configuration, board(), HARNESS)
+        resolution = resolve(CATALOG, configuration, sample_device(), HARNESS)
         assert resolution.lock is not None, (configuration.label(), resolution.reasons)
 
 
@@ -90,13 +90,13 @@ def test_every_model_and_data_set_belongs_to_a_benchmark() -> None:
     for name, words in REQUESTS:
         configuration = expand(CATALOG, name, variations=words)[0]
         try:
-            lock = resolve(CATALOG, configuration, board(), HARNESS).lock
+            lock = resolve(CATALOG, configuration, sample_device(), HARNESS).lock
         except FleetmarkError:
             continue
         assert lock is not None
         used |= {f"{part.kind}/{part.name}" for part in lock.components}
     for kind in ("model", "dataset", "program", "package"):
-        # A Python is brought only where the board's own does not fit: test_provided_python.
+        # A Python is brought only where the device's own does not fit: test_provided_python.
         wanted = {part.id for part in CATALOG.all(kind) if "interpreters" not in part.body}
         assert wanted <= used
 
@@ -115,7 +115,7 @@ def test_every_model_and_data_set_belongs_to_a_benchmark() -> None:
 )
 def test_a_word_chooses_the_runtime(words: tuple[str, ...], runtime: str, numpy: str) -> None:
     configuration = expand(CATALOG, "fashion-mnist", variations=words)[0]
-    lock = resolve(CATALOG, configuration, board(), HARNESS).lock
+    lock = resolve(CATALOG, configuration, sample_device(), HARNESS).lock
     assert lock is not None
     packages = {part.name: part.version for part in lock.components if part.kind == "package"}
     name, version = runtime.split()
@@ -128,11 +128,11 @@ def test_a_word_chooses_the_runtime(words: tuple[str, ...], runtime: str, numpy:
         assert lock.program.environment["ORT_DISABLE_TELEMETRY"] == "1"
 
 
-def test_a_runtime_that_the_boards_python_is_too_old_for_is_named() -> None:
+def test_a_runtime_that_the_devices_python_is_too_old_for_is_named() -> None:
     configuration = expand(CATALOG, "fashion-mnist", variations=["onnxruntime-1.28"])[0]
     # Its C library is too old for the Python that the catalog could bring.
     system = Os("linux", "debian", "11", "5.10", "glibc", "2.31")
-    facts = dataclasses.replace(board(interpreter("3.10.4")), os=system)
+    facts = dataclasses.replace(sample_device(interpreter("3.10.4")), os=system)
     resolution = resolve(CATALOG, configuration, facts, HARNESS)
     assert resolution.lock is None
     assert any("onnxruntime 1.28.0 has no wheel for cp310" in text for text in resolution.reasons)
@@ -141,7 +141,7 @@ def test_a_runtime_that_the_boards_python_is_too_old_for_is_named() -> None:
 def test_an_onnx_runtime_and_a_tflite_model_exclude_each_other() -> None:
     with pytest.raises(FleetmarkError) as caught:
         configuration = expand(CATALOG, "fashion-mnist", variations=["openvino", "tflite"])[0]
-        resolve(CATALOG, configuration, board(), HARNESS)
+        resolve(CATALOG, configuration, sample_device(), HARNESS)
     assert "tflite" in str(caught.value)
 
 
@@ -194,7 +194,7 @@ PROVIDED = [
 def test_what_only_a_person_can_get_says_so(
     tmp_path: Path, name: str, role: str, said: str
 ) -> None:
-    resolution = resolve(CATALOG, expand(CATALOG, name)[0], board(), HARNESS)
+    resolution = resolve(CATALOG, expand(CATALOG, name)[0], sample_device(), HARNESS)
     assert resolution.lock is not None
     blob = resolution.lock.inputs[role]
     source = resolution.sources[blob.sha256]
@@ -209,7 +209,7 @@ def test_what_only_a_person_can_get_says_so(
 @pytest.mark.skipif(not shutil.which("apt-get"), reason="no apt")
 def test_a_model_that_cannot_be_reached_names_every_place(tmp_path: Path) -> None:
     configuration = expand(CATALOG, "network-speed", variations=["kws"])[0]
-    resolution = resolve(CATALOG, configuration, board(), HARNESS)
+    resolution = resolve(CATALOG, configuration, sample_device(), HARNESS)
     assert resolution.lock is not None
     blob = resolution.lock.inputs["model"]
     source = resolution.sources[blob.sha256]

@@ -20,10 +20,10 @@ from fleetmark_catalog.resolve import (
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.lockfile import parse_lockfile
-from tests.support.boards import HARNESS, board, interpreter
+from tests.support.sample_devices import HARNESS, interpreter, sample_device
 
 WHOLE = load_catalog()
-# Without the Python that it could bring: here the board's own decide.
+# Without the Python that it could bring: here the device's own decide.
 CATALOG = Catalog(part for part in WHOLE.all() if "interpreters" not in part.body)
 AGAIN = load_catalog()
 
@@ -178,7 +178,7 @@ def test_an_unknown_benchmark_is_not_found() -> None:
 @pytest.mark.parametrize("member", range(4))
 def test_the_suite_resolves_on_every_python(version: str, member: int) -> None:
     configuration = expand(CATALOG, "default")[member * 4]
-    resolution = resolve(CATALOG, configuration, board(interpreter(version)), HARNESS)
+    resolution = resolve(CATALOG, configuration, sample_device(interpreter(version)), HARNESS)
     lock = resolution.lock
     assert lock is not None, resolution.reasons
     assert lock.environment.python_version == ".".join(version.split(".")[:2])
@@ -190,21 +190,21 @@ def test_the_suite_resolves_on_every_python(version: str, member: int) -> None:
 
 
 def test_variations_choose_model_and_runtime_together() -> None:
-    int8 = resolve(CATALOG, one(variations=["int8", "tflite"]), board(), HARNESS)
+    int8 = resolve(CATALOG, one(variations=["int8", "tflite"]), sample_device(), HARNESS)
     assert int8.lock is not None
     assert int8.lock.inputs["model"].name == "dscnn_int8.tflite"
     assert int8.lock.job["runtime"]["name"] == "tflite"
     assert int8.lock.job["model"]["precision"] == "int8"
     assert "ai-edge-litert" in packages(int8)
     assert "onnxruntime" not in packages(int8)
-    onnx = resolve(CATALOG, one(), board(), HARNESS)
+    onnx = resolve(CATALOG, one(), sample_device(), HARNESS)
     assert onnx.lock is not None
     assert onnx.lock.inputs["model"].name == "dscnn_fp32.onnx"
     assert onnx.lock.program.environment == {"ORT_DISABLE_TELEMETRY": "1"}
 
 
 def test_full_takes_the_whole_data_set_from_elsewhere() -> None:
-    resolution = resolve(CATALOG, one(variations=["full"]), board(), HARNESS)
+    resolution = resolve(CATALOG, one(variations=["full"]), sample_device(), HARNESS)
     assert resolution.lock is not None
     assert set(resolution.lock.inputs) == {"model", "dataset", "labels"}
     images = resolution.sources[resolution.lock.inputs["dataset"].sha256]
@@ -219,7 +219,7 @@ def test_the_lock_does_not_depend_on_what_the_order_says() -> None:
     digests = {
         lock.canonical()
         for configuration in found
-        if (lock := resolve(CATALOG, configuration, board(), HARNESS).lock)
+        if (lock := resolve(CATALOG, configuration, sample_device(), HARNESS).lock)
     }
     assert len(found) == 8
     assert len(digests) == 1
@@ -227,13 +227,13 @@ def test_the_lock_does_not_depend_on_what_the_order_says() -> None:
 
 REASONS = {
     "python too new": (
-        board(interpreter("3.14.0")),
+        sample_device(interpreter("3.14.0")),
         "onnxruntime 1.23.2 has no wheel for cp314 on manylinux_2_36_x86_64",
     ),
-    "python too old": (board(interpreter("3.9.2")), "has no wheel for cp39"),
-    "glibc too old": (board(interpreter(glibc=20)), "cp311 on manylinux_2_20_x86_64"),
+    "python too old": (sample_device(interpreter("3.9.2")), "has no wheel for cp39"),
+    "glibc too old": (sample_device(interpreter(glibc=20)), "cp311 on manylinux_2_20_x86_64"),
     "no loadgen for armv7": (
-        board(arch="armv7l"),
+        sample_device(arch="armv7l"),
         "mlcommons-loadgen 6.0.17 has no wheel for cp311 on manylinux_2_36_armv7l",
     ),
 }
@@ -249,14 +249,16 @@ def test_reasons_name_what_is_missing(case: str) -> None:
 
 
 def test_all_obstacles_are_named_at_once() -> None:
-    resolution = resolve(CATALOG, one(variations=["tflite"]), board(interpreter("3.14.0")), HARNESS)
+    resolution = resolve(
+        CATALOG, one(variations=["tflite"]), sample_device(interpreter("3.14.0")), HARNESS
+    )
     text = "; ".join(resolution.reasons)
     for name in ("mlcommons-loadgen 6.0.17", "ai-edge-litert 2.1.6", "tflite-runtime 2.14.0"):
         assert f"{name} has no wheel" in text
 
 
-def test_a_board_without_python_is_told_so() -> None:
-    facts = board()
+def test_a_device_without_python_is_told_so() -> None:
+    facts = sample_device()
     bare = Capabilities(facts.os, facts.arch, facts.board, facts.cpu, facts.memory, facts.storage)
     assert resolve(CATALOG, one(), bare, HARNESS).reasons == (
         "the device has no Python interpreter that jobs can use",
@@ -264,7 +266,9 @@ def test_a_board_without_python_is_told_so() -> None:
 
 
 def test_another_interpreter_is_taken_where_the_first_does_not_fit() -> None:
-    capabilities = board(interpreter("3.14.0"), interpreter("3.12.1"), interpreter("3.11.2"))
+    capabilities = sample_device(
+        interpreter("3.14.0"), interpreter("3.12.1"), interpreter("3.11.2")
+    )
     lock = resolve(CATALOG, one(), capabilities, HARNESS).lock
     assert lock is not None
     assert lock.environment.python_version == "3.12"
@@ -328,7 +332,7 @@ def test_numpy_is_chosen_once_for_all(tmp_path: Path) -> None:
         tmp_path,
         '{component = "package/mlcommons-loadgen"}, {component = "package/tflite-runtime"}',
     )
-    resolution = resolve(catalog, one(catalog, "mine"), board(), HARNESS)
+    resolution = resolve(catalog, one(catalog, "mine"), sample_device(), HARNESS)
     assert packages(resolution) == {
         "mlcommons-loadgen": "6.0.17",
         "numpy": "1.26.4",
@@ -342,7 +346,7 @@ def test_a_conflict_names_both_requirers(tmp_path: Path) -> None:
         '{role = "array", component = "package/numpy", version = ">=2"},'
         '{component = "package/tflite-runtime"}',
     )
-    resolution = resolve(catalog, one(catalog, "mine"), board(), HARNESS)
+    resolution = resolve(catalog, one(catalog, "mine"), sample_device(), HARNESS)
     assert resolution.lock is None
     assert (
         "mine 2 requires numpy>=2, but tflite-runtime 2.14.0 requires numpy>=1.23.2,<2"
@@ -351,13 +355,13 @@ def test_a_conflict_names_both_requirers(tmp_path: Path) -> None:
 
 def test_a_version_that_is_not_there_is_named(tmp_path: Path) -> None:
     catalog = with_program(tmp_path, '{component = "package/numpy", version = ">=3"}')
-    resolution = resolve(catalog, one(catalog, "mine"), board(), HARNESS)
+    resolution = resolve(catalog, one(catalog, "mine"), sample_device(), HARNESS)
     assert resolution.reasons == ("mine 2 requires numpy>=3; the catalog has 2.2.6, 1.26.4",)
 
 
 def test_a_condition_on_the_device_is_named_with_the_actual_value(tmp_path: Path) -> None:
     catalog = with_program(tmp_path, "", head='device = "memory>=8GiB"')
-    resolution = resolve(catalog, one(catalog, "mine"), board(), HARNESS)
+    resolution = resolve(catalog, one(catalog, "mine"), sample_device(), HARNESS)
     assert resolution.reasons == (
         "benchmark/mine needs memory>=8GiB: memory>=8GiB: memory is 4 GiB",
     )
@@ -366,8 +370,8 @@ def test_a_condition_on_the_device_is_named_with_the_actual_value(tmp_path: Path
 def test_a_requirement_may_depend_on_the_device(tmp_path: Path) -> None:
     catalog = with_program(tmp_path, '{component = "package/numpy", when = "arm64"}')
     configuration = one(catalog, "mine")
-    assert packages(resolve(catalog, configuration, board(), HARNESS)) == {}
-    arm = resolve(catalog, configuration, board(arch="aarch64"), HARNESS)
+    assert packages(resolve(catalog, configuration, sample_device(), HARNESS)) == {}
+    arm = resolve(catalog, configuration, sample_device(arch="aarch64"), HARNESS)
     assert packages(arm) == {"numpy": "2.2.6"}
 
 
@@ -385,7 +389,7 @@ def test_resolving_is_deterministic_and_whole(
     except FleetmarkError as error:
         assert error.kind is ErrorKind.UNKNOWN_WORD  # two words of one group
         return
-    capabilities = board(interpreter(version, arch, glibc), arch=arch)
+    capabilities = sample_device(interpreter(version, arch, glibc), arch=arch)
     first = resolve(WHOLE, configuration, capabilities, HARNESS)
     second = resolve(AGAIN, configuration, capabilities, HARNESS)
     assert first == second
@@ -442,6 +446,6 @@ def test_every_benchmark_under_loadgen_can_be_searched_and_none_is_unasked() -> 
 def test_a_round_picks_its_loadgen() -> None:
     for word, version in (("v5.1", "5.1.0"), ("v6.1", "6.0.17")):
         configuration = expand(CATALOG, "fashion-mnist", variations=[word])[0]
-        lock = resolve(CATALOG, configuration, board(), HARNESS).lock
+        lock = resolve(CATALOG, configuration, sample_device(), HARNESS).lock
         assert lock is not None
         assert lock.job["loadgen"] == {"round": word, "package_version": version}

@@ -14,15 +14,17 @@ from fleetmark_controller.planning.device import Device
 from fleetmark_controller.planning.plan import CampaignRequest, make_plan
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.errors import ErrorKind, FleetmarkError
-from tests.support.boards import HARNESS, board, interpreter
+from tests.support.sample_devices import HARNESS, interpreter, sample_device
 
 CATALOG = load_catalog()
 CONFIGURATIONS = expand(CATALOG, "default")
 WHEEL = "mlcommons_loadgen-6.0.17-cp311-cp311-manylinux_2_28_aarch64.whl"
-ARM = board(arch="aarch64")
+ARM = sample_device(arch="aarch64")
 NAMES = ("arm-1", "arm-2", "desk")
 DEVICES = [
-    Device(f"id-{name}", name, {}, board() if name == "desk" else ARM, "0.1", "boot", "", "")
+    Device(
+        f"id-{name}", name, {}, sample_device() if name == "desk" else ARM, "0.1", "boot", "", ""
+    )
     for name in NAMES
 ]
 
@@ -52,20 +54,20 @@ def test_once_it_is_built_the_lock_names_it_like_any_other() -> None:
     assert answer.sources["5" * 64] == BuiltWheel(WHEEL, 77)
 
 
-def test_nothing_is_built_for_a_board_that_has_a_wheel() -> None:
+def test_nothing_is_built_for_a_device_that_has_a_wheel() -> None:
     for configuration in CONFIGURATIONS:
-        assert resolve(CATALOG, configuration, board(), HARNESS).builds == ()
+        assert resolve(CATALOG, configuration, sample_device(), HARNESS).builds == ()
 
 
 @pytest.mark.parametrize("python", ["3.10.1", "3.11.1", "3.12.1", "3.13.1"])
 def test_each_python_has_a_build_of_its_own(python: str) -> None:
-    arm = board(interpreter(python, "aarch64"), arch="aarch64")
+    arm = sample_device(interpreter(python, "aarch64"), arch="aarch64")
     configuration = expand(CATALOG, "fashion-mnist", variations=["tflite"])[0]
     [build] = resolve(CATALOG, configuration, arm, HARNESS).builds
     assert build.python == python.rpartition(".")[0]
 
 
-def test_a_plan_names_each_build_once_for_all_boards_and_configurations() -> None:
+def test_a_plan_names_each_build_once_for_all_devices_and_configurations() -> None:
     plan = make_plan(CATALOG, CampaignRequest("c", "default"), DEVICES, HARNESS, 0)
     assert [build.filename for build in plan.builds] == [WHEEL]
     assert {job.device for job in plan.jobs} == set(NAMES)

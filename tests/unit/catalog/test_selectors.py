@@ -9,7 +9,7 @@ from packaging.version import Version
 
 from fleetmark_catalog.selectors import Subject, check_words, parse_selector, unknown_words
 from fleetmark_core.errors import ErrorKind, FleetmarkError
-from tests.support.boards import board, interpreter, subject
+from tests.support.sample_devices import interpreter, sample_device, subject
 
 ARM = subject(arch="aarch64", name="pi-1", labels={"site": "lab2"})
 X86 = subject()
@@ -269,7 +269,9 @@ _TERMS = st.recursive(
 def test_selectors_agree_with_a_plain_evaluator(
     term: tuple[object, ...], arch: str, memory: int
 ) -> None:
-    device = Subject("d", {"site": "lab1"}, board(interpreter(arch=arch), arch=arch, memory=memory))
+    device = Subject(
+        "d", {"site": "lab1"}, sample_device(interpreter(arch=arch), arch=arch, memory=memory)
+    )
     saved: dict[str, str] = {}
     explanation = parse_selector(text_of(term, saved), saved).explain(device)
     assert explanation.matches is plain(term, device)
@@ -297,7 +299,7 @@ def test_any_text_is_read_or_refused_as_an_unknown_word(text: str) -> None:
     ],
 )
 def test_online_depends_on_presence_alone(online: bool | None, matches: bool, reason: str) -> None:
-    device = Subject("d", {"online": "yes"}, board(), online)
+    device = Subject("d", {"online": "yes"}, sample_device(), online)
     selector = parse_selector("linux,@there", {"there": "online"})
     assert selector.needs_presence
     assert selector.matches(device) == selector.explain(device).matches == matches

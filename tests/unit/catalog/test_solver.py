@@ -12,7 +12,7 @@ from fleetmark_catalog.load import Catalog, Choice, Component, Requirement, Whee
 from fleetmark_catalog.resolve.solver import PackageRequirement, Solver
 from fleetmark_catalog.selectors import Subject
 from fleetmark_core.versions import in_range
-from tests.support.boards import board, interpreter
+from tests.support.sample_devices import interpreter, sample_device
 
 NAMES = ("a", "b", "c", "d")
 RANGES = ("", ">=2", "<2", "==1.0", ">=3", "<3", "!=2.0")
@@ -103,7 +103,7 @@ def test_it_finds_an_answer_exactly_where_there_is_one(
     graph: tuple[Catalog, list[PackageRequirement]],
 ) -> None:
     catalog, needs = graph
-    subject = Subject("", {}, board(PYTHON))
+    subject = Subject("", {}, sample_device(PYTHON))
     solver = Solver(catalog, PYTHON, subject)
     found = solver.solve(needs)
     again = Solver(catalog, PYTHON, subject)

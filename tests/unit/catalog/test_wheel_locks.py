@@ -10,7 +10,7 @@ from fleetmark_catalog.load import Component, load_catalog
 from fleetmark_catalog.load.wheels import ARCHES, PYTHONS, Target
 from fleetmark_core.digest import is_sha256
 from fleetmark_core.wheel_tags import wheel_rank
-from tests.support.boards import interpreter
+from tests.support.sample_devices import interpreter
 
 CATALOG = load_catalog()
 PACKAGES = [part for part in CATALOG.all("package") if "interpreters" not in part.body]

@@ -12,9 +12,9 @@ from fleetmark_cli import tables
 from fleetmark_cli.tables import GAP, fit_widths
 
 ROWS = [
-    ("0000a001", "board-1", "fashion-mnist int8,onnx SingleStream threads=1", "QUEUED", 0, None),
+    ("0000a001", "device-1", "fashion-mnist int8,onnx SingleStream threads=1", "QUEUED", 0, None),
     (
-        *("0000b002", "board-2", "fashion-mnist int8,onnx SingleStream threads=2", "FAILED", 3),
+        *("0000b002", "device-2", "fashion-mnist int8,onnx SingleStream threads=2", "FAILED", 3),
         "the program ended with exit code 12 (the runtime cannot be loaded): no such file",
     ),
 ]
@@ -66,7 +66,7 @@ def test_a_pipe_gets_one_line_a_row(
     monkeypatch.setenv("COLUMNS", "80")
     lines = printed(capsys)
     assert str(ROWS[1][-1]) in lines[-2] + lines[-1]
-    assert sum("board-" in line for line in lines) == len(ROWS)
+    assert sum("device-" in line for line in lines) == len(ROWS)
 
 
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), max_size=6), st.integers(0, 120))

@@ -22,7 +22,7 @@ from fleetmark_controller.artifacts.acquire import obtain
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.digest import sha256_hex
 from fleetmark_core.errors import ErrorKind, FleetmarkError
-from tests.support.boards import HARNESS, board
+from tests.support.sample_devices import HARNESS, sample_device
 
 DATA = b"some bytes" * 1000
 
@@ -64,7 +64,7 @@ def test_the_packed_harness_is_a_sound_wheel(tmp_path: Path) -> None:
 def test_a_changed_model_is_found_before_anything_runs(tmp_path: Path, blobs: BlobFolder) -> None:
     shutil.copytree(BUILTIN, tmp_path / "components")
     catalog = Catalog(read_folder(tmp_path / "components"))
-    resolution = resolve(catalog, expand(catalog, "fashion-mnist")[0], board(), HARNESS)
+    resolution = resolve(catalog, expand(catalog, "fashion-mnist")[0], sample_device(), HARNESS)
     local = {k: s for k, s in resolution.sources.items() if isinstance(s, LocalFile)}
     obtain(local, blobs, None, print)
     model = tmp_path / "components" / "model" / "fashion-mnist-dscnn" / "dscnn_fp32.onnx"

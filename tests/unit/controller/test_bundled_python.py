@@ -1,4 +1,4 @@
-"""A Python that the catalog brings, for boards whose own does not fit."""
+"""A Python that the catalog brings, for devices whose own does not fit."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from fleetmark_core.capabilities import Capabilities, Os
 from fleetmark_core.errors import FleetmarkError
 from fleetmark_core.lockfile import Lockfile, parse_lockfile
 from fleetmark_core.resource_model import Run, predict
-from tests.support.boards import HARNESS, board, interpreter
+from tests.support.sample_devices import HARNESS, interpreter, sample_device
 
 CATALOG = load_catalog()
 PYTHON = CATALOG.get("package", "python-3.11")
-NEW = board(interpreter("3.13.1"))
+NEW = sample_device(interpreter("3.13.1"))
 
 
 def answer(facts: Capabilities, word: str = "tflite-runtime") -> Resolution:
@@ -30,7 +30,7 @@ def lock_on(facts: Capabilities) -> Lockfile:
     return lock
 
 
-def test_a_board_with_a_newer_python_only_gets_one_for_tflite_runtime() -> None:
+def test_a_device_with_a_newer_python_only_gets_one_for_tflite_runtime() -> None:
     lock = lock_on(NEW)
     environment = lock.environment
     assert environment.provided is not None
@@ -46,9 +46,9 @@ def test_a_board_with_a_newer_python_only_gets_one_for_tflite_runtime() -> None:
     assert any("at {provided}/usr/bin/python3.11 is used" in t for t in answer(NEW).explanation)
 
 
-def test_the_boards_own_python_is_preferred() -> None:
-    assert lock_on(board()).environment.provided is None
-    both = board(interpreter("3.13.1"), interpreter("3.11.7"))
+def test_the_devices_own_python_is_preferred() -> None:
+    assert lock_on(sample_device()).environment.provided is None
+    both = sample_device(interpreter("3.13.1"), interpreter("3.11.7"))
     assert lock_on(both).environment.provided is None
     # And where its newer one does, nothing older is brought.
     lock = answer(NEW, "onnx").lock
@@ -56,7 +56,7 @@ def test_the_boards_own_python_is_preferred() -> None:
     assert lock.environment.python_version == "3.13"
 
 
-def test_a_board_without_any_python_for_jobs_gets_one() -> None:
+def test_a_device_without_any_python_for_jobs_gets_one() -> None:
     none = dataclasses.replace(NEW, interpreters=())
     assert lock_on(none).environment.provided is not None
 
@@ -74,7 +74,7 @@ def test_a_board_without_any_python_for_jobs_gets_one() -> None:
         ),
     ],
 )
-def test_a_board_that_it_does_not_run_on_is_told_why(system: Os, words: str) -> None:
+def test_a_device_that_it_does_not_run_on_is_told_why(system: Os, words: str) -> None:
     found = answer(dataclasses.replace(NEW, os=system))
     assert found.lock is None
     assert words in found.reasons

@@ -46,7 +46,7 @@ def many(*fields: st.SearchStrategy[object], of: type) -> st.SearchStrategy[tupl
 
 
 WORDS = st.lists(TEXTS, max_size=3).map(tuple)
-BOARDS = st.builds(
+DEVICES = st.builds(
     Capabilities,
     os=st.builds(Os, TEXTS, TEXTS, TEXTS, TEXTS, MAYBE_TEXTS, MAYBE_TEXTS),
     arch=TEXTS,
@@ -76,15 +76,15 @@ def the_long_way(message: capabilities_pb2.Capabilities) -> Capabilities:
     return from_plain(Capabilities, validation.facts(plain.to_plain(message)), "capabilities")
 
 
-@given(BOARDS)
-def test_it_is_what_the_long_way_makes_of_it(board: Capabilities) -> None:
-    message = capabilities_to(board)
+@given(DEVICES)
+def test_it_is_what_the_long_way_makes_of_it(device: Capabilities) -> None:
+    message = capabilities_to(device)
     assert capabilities_from(message) == the_long_way(message)
 
 
-@given(BOARDS)
-def test_the_stored_text_is_that_of_the_plain_values(board: Capabilities) -> None:
-    found = capabilities_from(capabilities_to(board))
+@given(DEVICES)
+def test_the_stored_text_is_that_of_the_plain_values(device: Capabilities) -> None:
+    found = capabilities_from(capabilities_to(device))
     values = to_plain(found)
     assert CAPABILITIES.text(found) == json.dumps(values, ensure_ascii=False)
     del values["storage"]["free_bytes"]
@@ -93,37 +93,37 @@ def test_the_stored_text_is_that_of_the_plain_values(board: Capabilities) -> Non
     assert json.loads(CAPABILITIES.steady_text(found)) == values
 
 
-def test_boards_of_one_type_share_their_parts(x86_board: Capabilities) -> None:
-    other = replace(x86_board, storage=replace(x86_board.storage, free_bytes=1))
-    first, second = (capabilities_from(capabilities_to(board)) for board in (x86_board, other))
+def test_devices_of_one_type_share_their_parts(x86_device: Capabilities) -> None:
+    other = replace(x86_device, storage=replace(x86_device.storage, free_bytes=1))
+    first, second = (capabilities_from(capabilities_to(device)) for device in (x86_device, other))
     assert first.cpu is second.cpu and first.os is second.os
-    assert (first.storage, second.storage) == (x86_board.storage, other.storage)
+    assert (first.storage, second.storage) == (x86_device.storage, other.storage)
 
 
-def test_a_large_part_is_not_kept(x86_board: Capabilities) -> None:
-    board = replace(x86_board, cpu=replace(x86_board.cpu, features=("feature",) * 1000))
-    first, second = (capabilities_from(capabilities_to(board)) for _ in range(2))
-    assert first.cpu == second.cpu == board.cpu
+def test_a_large_part_is_not_kept(x86_device: Capabilities) -> None:
+    device = replace(x86_device, cpu=replace(x86_device.cpu, features=("feature",) * 1000))
+    first, second = (capabilities_from(capabilities_to(device)) for _ in range(2))
+    assert first.cpu == second.cpu == device.cpu
     assert first.cpu is not second.cpu
 
 
-def test_parts_without_end_do_not_fill_memory(x86_board: Capabilities) -> None:
+def test_parts_without_end_do_not_fill_memory(x86_device: Capabilities) -> None:
     for number in range(MAX_SHARED_PARTS + 10):
-        board = replace(x86_board, cpu=replace(x86_board.cpu, model=f"cpu {number}"))
-        capabilities_from(capabilities_to(board))
+        device = replace(x86_device, cpu=replace(x86_device.cpu, model=f"cpu {number}"))
+        capabilities_from(capabilities_to(device))
     assert max(CAPABILITIES.shared_parts()) == MAX_SHARED_PARTS
 
 
 @pytest.mark.parametrize("part", ["os", "cpu", "memory", "storage"])
-def test_a_part_that_is_missing_is_named(x86_board: Capabilities, part: str) -> None:
-    message = capabilities_to(x86_board)
+def test_a_part_that_is_missing_is_named(x86_device: Capabilities, part: str) -> None:
+    message = capabilities_to(x86_device)
     message.ClearField(part)  # type: ignore[arg-type]
     with pytest.raises(FleetmarkError, match=part):
         capabilities_from(message)
 
 
-def test_parts_without_end_are_refused(x86_board: Capabilities) -> None:
-    message = capabilities_to(x86_board)
+def test_parts_without_end_are_refused(x86_device: Capabilities) -> None:
+    message = capabilities_to(x86_device)
     message.software.extend(
         [capabilities_pb2.Software(name="s", version="1", path="/p")] * (validation.MAX_ITEMS + 1)
     )
@@ -131,8 +131,8 @@ def test_parts_without_end_are_refused(x86_board: Capabilities) -> None:
         capabilities_from(message)
 
 
-def test_texts_are_clean_wherever_they_stand(x86_board: Capabilities) -> None:
-    message = capabilities_to(x86_board)
+def test_texts_are_clean_wherever_they_stand(x86_device: Capabilities) -> None:
+    message = capabilities_to(x86_device)
     message.arch, message.os.name = "arm\x1b[2J", "De\x00bian"
     message.tags.append("a\ntag")
     found = capabilities_from(message)

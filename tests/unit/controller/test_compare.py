@@ -21,7 +21,7 @@ from fleetmark_controller.compare.verdict import ComparisonResult, compare_pairi
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 TRIALS = 2000
-NOISE = 0.01  # standard deviation of a run's time, as a share: a quiet board
+NOISE = 0.01  # standard deviation of a run's time, as a share: a quiet device
 Draw = Callable[[np.random.Generator, int], Any]
 
 
@@ -95,7 +95,7 @@ def result(n: int, value: float | None = 1.0, **changed: Any) -> dict[str, Any]:
     given = changed.pop("parameters", {"threads": 1})
     row: dict[str, Any] = {
         "campaign_id": "c1",
-        "device": "board-1",
+        "device": "device-1",
         "arch": "arm64",
         "os": "Debian",
         "board": "Pi",
@@ -127,14 +127,14 @@ def results(values: Sequence[float], start: int = 0, step: int = 1, **changed: A
 SLOW, FAST = (1.10, 1.11, 1.09, 1.10, 1.105, 1.095), (1.0, 1.01, 0.99, 1.0, 1.005, 0.995)
 
 
-def test_the_same_configuration_on_the_same_board_is_compared() -> None:
-    a = results(FAST) + results(FAST, device="board-2") + results(FAST, scenario="Offline")
-    b = results(SLOW, runtime_version="2.1") + results(SLOW, device="board-3")
+def test_the_same_configuration_on_the_same_device_is_compared() -> None:
+    a = results(FAST) + results(FAST, device="device-2") + results(FAST, scenario="Offline")
+    b = results(SLOW, runtime_version="2.1") + results(SLOW, device="device-3")
     matched = match(parse("c1"), a, parse("c2"), b)
-    assert [item.device for item in matched.found] == ["board-1"]
-    assert any(text.startswith("board-2") for text in matched.only_a)
+    assert [item.device for item in matched.found] == ["device-1"]
+    assert any(text.startswith("device-2") for text in matched.only_a)
     assert any("Offline" in text for text in matched.only_a)
-    assert any(text.startswith("board-3") for text in matched.only_b)
+    assert any(text.startswith("device-3") for text in matched.only_b)
     (verdict,) = compare_pairings(matched)
     assert verdict.answer is ComparisonResult.SLOWER
     assert verdict.change == pytest.approx(0.1, abs=0.01)
@@ -153,9 +153,11 @@ def test_what_sides_were_narrowed_by_need_not_agree() -> None:
     assert not match(parse("last"), a, parse("last"), later).found
 
 
-def test_boards_can_be_compared_with_each_other() -> None:
-    a, b = results(FAST), results(SLOW, device="board-2", arch="x86_64")
-    (verdict,) = compare_pairings(match(parse("c:device=board-1"), a, parse("c:device=board-2"), b))
+def test_devices_can_be_compared_with_each_other() -> None:
+    a, b = results(FAST), results(SLOW, device="device-2", arch="x86_64")
+    (verdict,) = compare_pairings(
+        match(parse("c:device=device-1"), a, parse("c:device=device-2"), b)
+    )
     assert verdict.answer is ComparisonResult.SLOWER
     (verdict,) = compare_pairings(match(parse("c:arch=arm64"), a, parse("c:arch=x86_64"), b))
     assert verdict.device == ""
@@ -197,15 +199,15 @@ def test_too_few_runs_say_what_is_needed() -> None:
     assert verdict.change is None
 
 
-def test_a_fleet_is_judged_over_its_boards() -> None:
+def test_a_fleet_is_judged_over_its_devices() -> None:
     a, b = [], []
-    for board in ("board-1", "board-2", "board-3"):
-        a += results(FAST, device=board)
-        b += results(SLOW, device=board)
-    a += results(FAST[:2], device="board-4")
-    b += results(SLOW[:2], device="board-4")
+    for device in ("device-1", "device-2", "device-3"):
+        a += results(FAST, device=device)
+        b += results(SLOW, device=device)
+    a += results(FAST[:2], device="device-4")
+    b += results(SLOW[:2], device="device-4")
     verdicts = compare_pairings(match(parse("c1"), a, parse("c2"), b))
-    assert [v.device for v in verdicts] == ["board-1", "board-2", "board-3", "board-4", ""]
+    assert [v.device for v in verdicts] == ["device-1", "device-2", "device-3", "device-4", ""]
     fleet = verdicts[-1]
     assert (fleet.devices, fleet.runs_a) == (3, 18)
     assert fleet.answer is ComparisonResult.SLOWER

@@ -1,4 +1,4 @@
-"""The verdict on the board's condition: each disturbance by its readings, and its threshold."""
+"""The verdict on the device's condition: each disturbance by its readings, and its threshold."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def codes(found: list[dict[str, Any]]) -> set[str]:
     return {reason["code"] for reason in found}
 
 
-def test_a_calm_board_is_good() -> None:
+def test_a_calm_device_is_good() -> None:
     assert judged() == []
     assert condition.verdict([], checked=True) == "good"
     assert condition.verdict([], checked=False) == "unchecked"
@@ -129,7 +129,7 @@ def test_the_start_is_judged_by_its_own_threshold() -> None:
     ),
     st.lists(st.text(max_size=12), max_size=3),
 )
-def test_whatever_a_board_says_the_verdict_is_one_of_ours(
+def test_whatever_a_device_says_the_verdict_is_one_of_ours(
     columns: dict[str, list[Any]], modes: list[str]
 ) -> None:
     length = max(map(len, columns.values()), default=0)
@@ -147,7 +147,7 @@ def test_whatever_a_board_says_the_verdict_is_one_of_ours(
 
 
 def test_readings_of_one_moment_after_the_end_do_not_count() -> None:
-    """Clock and power mode of a board that idles again say nothing of the run."""
+    """Clock and power mode of a device that idles again say nothing of the run."""
     columns = {
         "elapsed_ms": [0.0, 500.0, 1000.0, 1500.0],
         "frequency_hz": [1e9, 1e9, 1e9, 1e8],

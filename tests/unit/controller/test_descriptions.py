@@ -1,4 +1,4 @@
-"""What people say of boards for MLPerf."""
+"""What people say of devices for MLPerf."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SUBMISSION = {
 }
 
 
-def test_a_board_that_the_catalog_knows() -> None:
+def test_a_device_that_the_catalog_knows() -> None:
     found = system_component(load_catalog(), FACTS)
     assert found is not None and found.name == "raspberry-pi-5"
     told = describe(to_plain(FACTS), found.body["mlperf"], {"status": "available"}, **SUBMISSION)
@@ -50,7 +50,7 @@ def test_a_board_that_the_catalog_knows() -> None:
     assert not whole.missing
 
 
-def test_a_board_that_nobody_knows_lacks_what_only_people_know() -> None:
+def test_a_device_that_nobody_knows_lacks_what_only_people_know() -> None:
     other = Capabilities(FACTS.os, "x86_64", Board(), Cpu(2, 2), FACTS.memory, FACTS.storage)
     assert system_component(load_catalog(), other) is None
     told = describe(to_plain(other), {}, {}, **SUBMISSION)

@@ -169,7 +169,7 @@ def test_a_little_may_be_missing_at_the_ends() -> None:
 # Which sensors count.
 
 
-def board(*sources: tuple[str, str, int | None]) -> energy.Energy:
+def device(*sources: tuple[str, str, int | None]) -> energy.Energy:
     made = tuple(
         source({} if watts is None else {n / 10: watts for n in range(51)}, name=name, scope=scope)
         for name, scope, watts in sources
@@ -177,30 +177,30 @@ def board(*sources: tuple[str, str, int | None]) -> energy.Energy:
     return of_interval(PowerSeries(BEGAN, made), BEGAN + S, 2.0)
 
 
-def test_what_counts_is_the_whole_board_if_it_is_measured() -> None:
-    found = board(("package", "cpu", 10), ("VDD_IN", "board", 20), ("BAT0", "battery", 25))
+def test_what_counts_is_the_whole_device_if_it_is_measured() -> None:
+    found = device(("package", "cpu", 10), ("VDD_IN", "board", 20), ("BAT0", "battery", 25))
     assert (found.joules, found.source) == (pytest.approx(40), "VDD_IN (board)")
     assert found.by_source == pytest.approx({"package": 20, "VDD_IN": 40, "BAT0": 50})
 
 
 def test_else_the_battery_else_its_processors_and_memory() -> None:
-    found = board(("package", "cpu", 10), ("BAT0", "battery", 25))
+    found = device(("package", "cpu", 10), ("BAT0", "battery", 25))
     assert (found.joules, found.source) == (pytest.approx(50), "BAT0 (battery)")
-    found = board(
+    found = device(
         ("package-0", "cpu", 10), ("dram", "memory", 2), ("psys", "part", 40), ("g", "gpu", 100)
     )
     assert (found.joules, found.source) == (
         pytest.approx(224),
         "package-0 + dram + g (cpu, memory, gpu)",
     )
-    found = board(("package", "cpu", 10), ("BAT0", "battery", None))
+    found = device(("package", "cpu", 10), ("BAT0", "battery", None))
     assert (found.joules, found.source) == (pytest.approx(20), "package (cpu)")
 
 
 def test_no_figure_has_a_reason() -> None:
-    assert board().unavailable == "the device has no power or energy sensor"
-    assert board(("x", "cpu", None)).unavailable == "x: it returned no readings"
-    found = board(("VDD_SOC", "part", 3))
+    assert device().unavailable == "the device has no power or energy sensor"
+    assert device(("x", "cpu", None)).unavailable == "x: it returned no readings"
+    found = device(("VDD_SOC", "part", 3))
     assert found.joules is None
     assert "no sensor is known to measure the whole device" in found.unavailable
     assert "VDD_SOC" in found.unavailable

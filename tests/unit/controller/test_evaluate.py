@@ -269,10 +269,10 @@ def test_absurd_memory_is_refused(tmp_path: Path, claimed: Any) -> None:
     assert facts.peak_memory_bytes == 50_000_000
 
 
-def test_more_memory_than_the_board_has_is_refused(tmp_path: Path) -> None:
+def test_more_memory_than_the_device_has_is_refused(tmp_path: Path) -> None:
     name = "singlestream_performance"
-    board = {"capabilities": {"memory": {"total_bytes": 1 << 20, "swap_bytes": 0}}}
-    final = {"started_unix_ns": 1, "provenance": board}
+    device = {"capabilities": {"memory": {"total_bytes": 1 << 20, "swap_bytes": 0}}}
+    final = {"started_unix_ns": 1, "provenance": device}
     facts = evaluate(cases.inputs(cases.LOADGEN_LOGS / name, name, final=final))
     assert codes(facts) == {"refused_figures"}
     assert facts.peak_memory_bytes is None
@@ -337,7 +337,7 @@ def test_a_part_of_the_data_set(tmp_path: Path) -> None:
     assert facts.sample_count == 500
 
 
-# What the board says.
+# What the device says.
 
 
 def telemetry(**columns: Any) -> Any:

@@ -151,8 +151,8 @@ def test_a_pending_device_is_named_by_a_part_of_its_id(store: sqlite3.Connection
             (f"6b1f0e0a-0000-4000-8000-0000facade0{number}", kind, kind, str(number)),
         )
     assert resolve_id(store, "facade0", ("identity",)).item_id.endswith("facade00")
-    with pytest.raises(FleetmarkError, match="no device 'board-77'") as caught:
-        resolve_id(store, "board-77", ("identity",))
+    with pytest.raises(FleetmarkError, match="no device 'device-77'") as caught:
+        resolve_id(store, "device-77", ("identity",))
     assert caught.value.kind is ErrorKind.NOT_FOUND
 
 

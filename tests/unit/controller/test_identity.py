@@ -275,13 +275,13 @@ def test_any_bytes_are_a_certificate_of_somebody_or_are_refused(data: bytes) -> 
     assert caught.value.kind is ErrorKind.UNAUTHENTICATED
 
 
-def test_certificates_are_what_tls_and_boards_need() -> None:
+def test_certificates_are_what_tls_and_devices_need() -> None:
     now = time.time_ns()
     ca = certificates.make_ca(now)
     server = x509.load_pem_x509_certificate(certificates.make_server(ca, now).certificate)
     authority = x509.load_pem_x509_certificate(ca.certificate)
     for found in (server, authority):
-        assert found.not_valid_before_utc.year == 1970, "boards without a clock begin there"
+        assert found.not_valid_before_utc.year == 1970, "devices without a clock begin there"
     server.verify_directly_issued_by(authority)
     key = make_key()
     request = certificates.read_request(signing_request(key))

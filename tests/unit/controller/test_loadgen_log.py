@@ -104,7 +104,7 @@ def test_an_accuracy_log_has_no_result() -> None:
     assert log.settings.mode == "AccuracyOnly"
 
 
-def test_the_start_is_utc_whatever_zone_the_board_is_in() -> None:
+def test_the_start_is_utc_whatever_zone_the_device_is_in() -> None:
     path = LOADGEN_LOGS / "server_performance" / "mlperf_log_detail.txt"
     log = parse_detail(path)
     local = re.search(r'"test_datetime", "value": "([^"]+)"', path.read_text())

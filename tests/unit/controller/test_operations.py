@@ -36,8 +36,8 @@ RUN = {
 
 
 @pytest.fixture
-def store(tmp_path: Path, x86_board: Capabilities) -> TestStore:
-    return TestStore(tmp_path / "results.db", x86_board)
+def store(tmp_path: Path, x86_device: Capabilities) -> TestStore:
+    return TestStore(tmp_path / "results.db", x86_device)
 
 
 def append(store: TestStore, key: AttemptKey, records: list[Record]) -> int:
@@ -211,7 +211,7 @@ def test_a_refusal_is_recorded_and_the_device_may_forget(store: TestStore) -> No
     assert (store.attempt_state(key), store.state()) == ("REFUSED", "FAILED")
 
 
-def test_what_one_board_refuses_for_good_another_may_take(store: TestStore) -> None:
+def test_what_one_device_refuses_for_good_another_may_take(store: TestStore) -> None:
     store.hello("d1")
     store.hello("d2")
     store.submit("d1", "d2")
@@ -279,7 +279,7 @@ def test_a_campaign_is_finished_when_its_last_job_is(store: TestStore) -> None:
     assert store.connection.execute(query, (CAMPAIGN,)).fetchone()[0] is not None
 
 
-def test_two_boards_of_one_name_can_be_told_apart(store: TestStore) -> None:
+def test_two_devices_of_one_name_can_be_told_apart(store: TestStore) -> None:
     for device in ("a", "b"):
         said = sessions.DeviceHello(device, "pi", {}, store.facts, "0", "boot", 0, True)
         store.run(lambda c, fx, now, said=said: sessions.hello(c, fx, now, said))

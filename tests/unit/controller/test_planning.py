@@ -1,4 +1,4 @@
-"""Planning leaves out what does not fit a board, with both figures; the rest is planned."""
+"""Planning leaves out what does not fit a device, with both figures; the rest is planned."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def plan(
 
 
 def test_a_limit_of_512_mb_takes_quick_runs_and_refuses_long_ones(
-    x86_board: Capabilities,
+    x86_device: Capabilities,
 ) -> None:
-    small = device("small", x86_board, Memory(8 * GB, 0, 512 << 20))
+    small = device("small", x86_device, Memory(8 * GB, 0, 512 << 20))
     assert len(plan([small]).jobs) == 4
     valid = plan([small], profile="valid")
     # What does not grow with the duration still runs.
@@ -59,8 +59,8 @@ def test_a_limit_of_512_mb_takes_quick_runs_and_refuses_long_ones(
     assert all(job.disk_bytes > job.bundle_bytes for job in valid.jobs)
 
 
-def test_what_a_board_has_shown_decides(x86_board: Capabilities) -> None:
-    small = device("small", x86_board, Memory(8 * GB, 0, 512 << 20))
+def test_what_a_device_has_shown_decides(x86_device: Capabilities) -> None:
+    small = device("small", x86_device, Memory(8 * GB, 0, 512 << 20))
     asked = {"profile": "valid", "scenarios": ("SingleStream",), "modes": ("performance",)}
     assert len(plan([small], {FASHION: 5_000_000}, **asked).jobs) == 1
     for speeds in (
@@ -75,15 +75,15 @@ def test_what_a_board_has_shown_decides(x86_board: Capabilities) -> None:
         assert "440.9 MB available" in str(caught.value)
 
 
-def test_the_disk_counts_too(x86_board: Capabilities) -> None:
-    full = device("full", x86_board, Memory(8 * GB, 0), free=150_000_000)
+def test_the_disk_counts_too(x86_device: Capabilities) -> None:
+    full = device("full", x86_device, Memory(8 * GB, 0), free=150_000_000)
     with pytest.raises(FleetmarkError, match=r"needs 19\d\.\d MB of disk, 82\.9 MB available"):
         plan([full])
 
 
-def test_a_board_that_fits_takes_what_another_cannot(x86_board: Capabilities) -> None:
-    small = device("small", x86_board, Memory(8 * GB, 0, 512 << 20))
-    large = device("large", x86_board, Memory(64 * GB, 0))
+def test_a_device_that_fits_takes_what_another_cannot(x86_device: Capabilities) -> None:
+    small = device("small", x86_device, Memory(8 * GB, 0, 512 << 20))
+    large = device("large", x86_device, Memory(64 * GB, 0))
     found = plan([small, large], profile="valid", any_device=True, modes=("performance",))
     assert [job.device for job in found.jobs] == ["large", "large"]
     assert [name for name, _ in found.left_out] == ["small"]
@@ -91,17 +91,17 @@ def test_a_board_that_fits_takes_what_another_cannot(x86_board: Capabilities) ->
     assert sorted(job.device for job in found.jobs) == ["large"] * 4 + ["small"] * 2
 
 
-def test_many_reasons_are_cut_short(x86_board: Capabilities) -> None:
-    small = device("small", x86_board, Memory(100_000_000, 0))
-    large = device("large", x86_board, Memory(64 * GB, 0))
+def test_many_reasons_are_cut_short(x86_device: Capabilities) -> None:
+    small = device("small", x86_device, Memory(100_000_000, 0))
+    large = device("large", x86_device, Memory(64 * GB, 0))
     found = plan([small, large], parameters={"threads": ("1", "2", "3", "4")})
     ((_, reason),) = found.left_out
     assert reason.count("it needs") == 3 and reason.endswith("and 13 more that do not fit")
 
 
 @pytest.fixture
-def store(tmp_path: Path, x86_board: Capabilities) -> TestStore:
-    return TestStore(tmp_path / "results.db", x86_board)
+def store(tmp_path: Path, x86_device: Capabilities) -> TestStore:
+    return TestStore(tmp_path / "results.db", x86_device)
 
 
 def test_the_order_and_the_jobs_page_carry_the_figures(store: TestStore) -> None:
@@ -181,8 +181,8 @@ def _insert_run(
     connection.execute(f"INSERT INTO run ({names}) VALUES ({marks})", tuple(values.values()))
 
 
-def test_a_plan_names_its_devices_that_are_offline(x86_board: Capabilities) -> None:
-    here, away = (device(name, x86_board, Memory(8 * GB, 0)) for name in ("here", "away"))
+def test_a_plan_names_its_devices_that_are_offline(x86_device: Capabilities) -> None:
+    here, away = (device(name, x86_device, Memory(8 * GB, 0)) for name in ("here", "away"))
     request = CampaignRequest("c", "fashion-mnist", modes=("accuracy",), scenarios=("Offline",))
     online = frozenset({"here"})
     made = make_plan(CATALOG, request, [here, away], HARNESS, 0, online=online)

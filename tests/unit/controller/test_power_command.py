@@ -44,10 +44,10 @@ def test_the_program_and_the_number_of_words_are_the_operators(values: dict[str,
     assert (len(filled), filled[0], filled[2]) == (3, "{name}", "x")
 
 
-def test_values_are_those_that_operators_set(tmp_path: Path, x86_board: Capabilities) -> None:
-    store = TestStore(tmp_path / "results.db", x86_board)
+def test_values_are_those_that_operators_set(tmp_path: Path, x86_device: Capabilities) -> None:
+    store = TestStore(tmp_path / "results.db", x86_device)
     said = sessions.DeviceHello(
-        "d1", "bench", {"outlet": "8", "site": "lab"}, x86_board, "0.1.0", "boot", 0, True, ()
+        "d1", "bench", {"outlet": "8", "site": "lab"}, x86_device, "0.1.0", "boot", 0, True, ()
     )
     store.run(lambda c, fx, now: sessions.hello(c, fx, now, said))
 

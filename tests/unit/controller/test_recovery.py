@@ -1,4 +1,4 @@
-"""Attempts that a board holds and a restored store does not know: what vouches for them."""
+"""Attempts that a device holds and a restored store does not know: what vouches for them."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ KEY = AttemptKey(ORDER.device_id, ORDER.job_id, ORDER.epoch)
 
 
 @pytest.fixture
-def store(tmp_path: Path, x86_board: Capabilities) -> TestStore:
-    return TestStore(tmp_path / "results.db", x86_board)
+def store(tmp_path: Path, x86_device: Capabilities) -> TestStore:
+    return TestStore(tmp_path / "results.db", x86_device)
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def _shown(signer: OrderSigner, order: Order = ORDER) -> tuple[Shown, AttemptKey
 
 
 @pytest.mark.parametrize("state", [AttemptState.RUNNING, AttemptState.UPLOADING])
-def test_a_job_of_after_the_copy_is_taken_up_from_the_boards_papers(
+def test_a_job_of_after_the_copy_is_taken_up_from_the_devices_papers(
     store: TestStore, signer: OrderSigner, state: AttemptState
 ) -> None:
     shown = Shown(signer.signed(ORDER.canonical()), LOCK)
@@ -115,7 +115,7 @@ def test_a_job_of_after_the_copy_is_taken_up_from_the_boards_papers(
     assert job["label"] == configuration.label()
     assert job["configuration_key"] == describe_configuration(configuration, stable=False)[1]
     stored = store.connection.execute("SELECT order_document FROM attempt").fetchone()[0]
-    assert stored == ORDER.canonical(), "the board's order, to the byte"
+    assert stored == ORDER.canonical(), "the device's order, to the byte"
     campaign = store.connection.execute("SELECT * FROM campaign").fetchone()
     assert campaign["benchmark"] == "b" and "restored" in campaign["submitted_by"]
     append(store, KEY, sealed())
@@ -138,7 +138,7 @@ def test_a_retry_of_after_the_copy_joins_its_campaign(
     assert [row[0] for row in rows] == ["campaign-1", "campaign-1"]
 
 
-def test_the_board_is_lost_before_its_result_came(store: TestStore, signer: OrderSigner) -> None:
+def test_the_device_is_lost_before_its_result_came(store: TestStore, signer: OrderSigner) -> None:
     shown = Shown(signer.signed(ORDER.canonical()), LOCK)
     _hello(store, signer, shown, state=AttemptState.RUNNING)
     store.run(lambda c, fx, now: sessions.lease_expired(c, fx, now, "d1"))
@@ -163,7 +163,7 @@ FORGED: dict[str, Forge] = {
     "the order of another epoch": lambda own, home: Shown(
         own.signed(replace(ORDER, epoch=ORDER.epoch + 1).canonical()), LOCK
     ),
-    "the order of another board": lambda own, home: Shown(
+    "the order of another device": lambda own, home: Shown(
         own.signed(replace(ORDER, device_id="d2").canonical()), LOCK
     ),
     "the order of another job": lambda own, home: Shown(
@@ -184,7 +184,7 @@ def test_nothing_else_makes_a_job(
 
 
 @pytest.mark.parametrize("state", [AttemptState.ABORTED, AttemptState.REFUSED])
-def test_what_a_board_has_given_up_makes_no_job(
+def test_what_a_device_has_given_up_makes_no_job(
     store: TestStore, signer: OrderSigner, state: AttemptState
 ) -> None:
     shown = Shown(signer.signed(ORDER.canonical()), LOCK)
@@ -192,7 +192,7 @@ def test_what_a_board_has_given_up_makes_no_job(
     assert store.connection.execute("SELECT count(*) FROM job").fetchone()[0] == 0
 
 
-def test_every_board_that_tried_a_job_hands_in_its_result(
+def test_every_device_that_tried_a_job_hands_in_its_result(
     store: TestStore, signer: OrderSigner
 ) -> None:
     second = replace(ORDER, device_id="d2", epoch=ORDER.epoch + 1)

@@ -75,8 +75,8 @@ CONFIGURATION = {
 
 
 @pytest.fixture
-def store(tmp_path: Path, x86_board: Capabilities) -> TestStore:
-    return TestStore(tmp_path / "results.db", x86_board)
+def store(tmp_path: Path, x86_device: Capabilities) -> TestStore:
+    return TestStore(tmp_path / "results.db", x86_device)
 
 
 def submit(store: TestStore, *devices: str, **changes: Any) -> None:
@@ -188,8 +188,8 @@ def test_only_performance_of_a_stable_campaign_is_repeated(
                                                  else False)  # fmt: skip
 
 
-def test_repetitions_stay_on_the_board(store: TestStore) -> None:
-    """A job that any board may take is repeated where it ran: boards differ."""
+def test_repetitions_stay_on_the_device(store: TestStore) -> None:
+    """A job that any device may take is repeated where it ran: devices differ."""
     store.hello("d1")
     store.hello("d2")
     submit(store, "d1", "d2")
@@ -199,7 +199,7 @@ def test_repetitions_stay_on_the_board(store: TestStore) -> None:
 
 
 def test_a_replay_runs_as_often_as_it_is_asked_for(store: TestStore) -> None:
-    """On a board that is settled as it was, but without further repetitions."""
+    """On a device that is settled as it was, but without further repetitions."""
     store.hello()
     submit(store, "d1")
     for _ in range(3):

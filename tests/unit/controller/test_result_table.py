@@ -16,7 +16,7 @@ from fleetmark_controller.cli.result_table import arrange, result_fields, run_fi
 
 def row(**changes: Any) -> dict[str, Any]:
     return {
-        "device": "board-1",
+        "device": "device-1",
         "benchmark": "fashion-mnist",
         "model": "fashion-mnist-dscnn",
         "precision": "int8",
@@ -70,7 +70,7 @@ def test_what_is_the_same_in_all_rows_is_said_once_at_80_columns() -> None:
 def test_device_and_validity_stay_at_80_columns_where_they_differ() -> None:
     rows = [
         row(
-            device=f"board-{n}",
+            device=f"device-{n}",
             precision=precision,
             runtime=runtime,
             scenario=scenario,
@@ -133,7 +133,7 @@ def test_a_pipe_gets_every_column() -> None:
 
 
 VALUES: dict[str, list[Any]] = {
-    "device": ["board-1", "a-board-with-a-long-name"],
+    "device": ["device-1", "a-device-with-a-long-name"],
     "model": ["a", "b", None],
     "runtime": ["onnxruntime", "ai-edge-litert"],
     "parameters": ['{"threads": 1}', '{"threads": 2}', "{}", None, "no json"],

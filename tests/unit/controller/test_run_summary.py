@@ -133,7 +133,7 @@ NONSENSE = st.recursive(
     st.dictionaries(st.sampled_from(sorted(run_summary.TOLD)), NONSENSE),
     st.dictionaries(st.sampled_from(("problems", "telemetry", "stable", "temperatures")), NONSENSE),
 )
-def test_whatever_a_board_said_lines_are_printed(
+def test_whatever_a_device_said_lines_are_printed(
     figures: dict[str, Any], provenance: dict[str, Any]
 ) -> None:
     assert list(run_summary.lines(figures, provenance))

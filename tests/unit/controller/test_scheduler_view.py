@@ -28,13 +28,13 @@ from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.serde import _by_library, from_plain, to_plain
 from tests.support.stores import LOCK, S, TestStore
 
-BOARDS = [f"d{number}" for number in range(6)]
+DEVICES = [f"d{number}" for number in range(6)]
 
 
 @pytest.fixture
-def store(tmp_path: Path, x86_board: Capabilities) -> TestStore:
-    store = TestStore(tmp_path / "results.db", x86_board)
-    for name in BOARDS:
+def store(tmp_path: Path, x86_device: Capabilities) -> TestStore:
+    store = TestStore(tmp_path / "results.db", x86_device)
+    for name in DEVICES:
         store.hello(name)
     return store
 
@@ -71,14 +71,14 @@ def options_of(store: TestStore, job_id: str) -> list[str]:
     return [row[0] for row in rows]
 
 
-def test_jobs_with_the_same_options_share_them_until_one_loses_a_board(store: TestStore) -> None:
-    shared = tuple(JobOption(name, LOCK, 1, 1) for name in BOARDS)
+def test_jobs_with_the_same_options_share_them_until_one_loses_a_device(store: TestStore) -> None:
+    shared = tuple(JobOption(name, LOCK, 1, 1) for name in DEVICES)
     submit(store, "c", [new_job(number, shared) for number in range(5)])
     assert sets(store) == 1
     assert store.run(lambda c, _fx, _now: job_options.exclude_device(c, "job-0", "d0"))
     assert store.run(lambda c, _fx, _now: job_options.exclude_device(c, "job-0", "d3"))
     assert options_of(store, "job-0") == ["d1", "d2", "d4", "d5"]
-    assert options_of(store, "job-1") == BOARDS
+    assert options_of(store, "job-1") == DEVICES
     (first,) = [j for j in [store.run(lambda c, _fx, _now: jobs.get(c, "job-0"))] if j]
     store.run(lambda c, _fx, now: jobs.repeat(c, now, first, "again"))
     assert options_of(store, "again") == options_of(store, "job-0")
@@ -86,19 +86,19 @@ def test_jobs_with_the_same_options_share_them_until_one_loses_a_board(store: Te
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_looking_at_open_boards_alone_leaves_none_of_them_idle(
-    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory, x86_board: Capabilities
+def test_looking_at_open_devices_alone_leaves_none_of_them_idle(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory, x86_device: Capabilities
 ) -> None:
-    """With reservations, pauses, priorities, several owners; pinned jobs and jobs for any board."""
-    store = TestStore(tmp_path_factory.mktemp("store") / "results.db", x86_board)
-    for name in BOARDS:
+    """With reservations, pauses, priorities, several owners; pinned jobs and jobs for any device."""
+    store = TestStore(tmp_path_factory.mktemp("store") / "results.db", x86_device)
+    for name in DEVICES:
         store.hello(name)
     number = 0
     for campaign in range(data.draw(st.integers(1, 4))):
         store.now_ns += S
         new = []
         for _ in range(data.draw(st.integers(1, 4))):
-            names = data.draw(st.lists(st.sampled_from(BOARDS), min_size=1, unique=True))
+            names = data.draw(st.lists(st.sampled_from(DEVICES), min_size=1, unique=True))
             shared = tuple(JobOption(name, LOCK, 1, 1) for name in names)
             priority = data.draw(st.integers(-2, 2))
             for _ in range(data.draw(st.integers(1, 3))):
@@ -109,10 +109,10 @@ def test_looking_at_open_boards_alone_leaves_none_of_them_idle(
             store.run(
                 lambda c, _fx, now, n=campaign: stored_campaigns.set_paused(c, now, f"c{n}", True)
             )
-    for name in data.draw(st.lists(st.sampled_from(BOARDS), max_size=2, unique=True)):
+    for name in data.draw(st.lists(st.sampled_from(DEVICES), max_size=2, unique=True)):
         store.run(lambda c, _fx, now, n=name: device_admin.reserve(c, now, n, "anna", now + 60 * S))
-    idle = data.draw(st.sets(st.sampled_from(BOARDS), min_size=1))
-    seen = {name: PresenceSnapshot(idle=name in idle) for name in BOARDS}
+    idle = data.draw(st.sets(st.sampled_from(DEVICES), min_size=1))
+    seen = {name: PresenceSnapshot(idle=name in idle) for name in DEVICES}
     planner = Planner()
     everything = planner.plan(scheduler_view.view(store.connection, store.now_ns, seen))
     narrow = planner.plan(
@@ -122,18 +122,18 @@ def test_looking_at_open_boards_alone_leaves_none_of_them_idle(
     def given_to(plan: object) -> set[tuple[str, str]]:
         return {(a.job_id, a.device_id) for a in plan.assignments}  # type: ignore[attr-defined]
 
-    # Which of several boards a job gets may differ, and with it who comes after it. But in neither
-    # plan does a job wait while a board is idle that the other plan gave it.
+    # Which of several devices a job gets may differ, and with it who comes after it. But in neither
+    # plan does a job wait while a device is idle that the other plan gave it.
     for plan, other in ((narrow, everything), (everything, narrow)):
         jobs_of = {job for job, _ in given_to(plan)}
-        boards_of = {board for _, board in given_to(plan)}
-        assert all(job in jobs_of or board in boards_of for job, board in given_to(other))
+        devices_of = {device for _, device in given_to(plan)}
+        assert all(job in jobs_of or device in devices_of for job, device in given_to(other))
     assert bool(given_to(narrow)) == bool(given_to(everything))
     wanted = scheduler_view.candidate_devices(store.connection)
-    assert wanted is not None and {board for _, board in given_to(everything)} <= wanted
+    assert wanted is not None and {device for _, device in given_to(everything)} <= wanted
 
 
-def test_many_idle_boards_get_what_waits_for_them(store: TestStore, x86_board: object) -> None:
+def test_many_idle_devices_get_what_waits_for_them(store: TestStore, x86_device: object) -> None:
     """Of so many only those that are wanted are looked at."""
     pinned = (JobOption("d4", LOCK, 1, 1),)
     submit(store, "c", [new_job(0, pinned)])
@@ -169,47 +169,47 @@ def test_an_older_store_keeps_its_options(tmp_path: Path, store: TestStore) -> N
     connection.close()
 
 
-NAMES = st.sampled_from(["board-1", "BOARD-1", "board-10", "amd64", "x86_64", "other"])
+NAMES = st.sampled_from(["device-1", "BOARD-1", "device-10", "amd64", "x86_64", "other"])
 
 
 @given(
     st.lists(NAMES, max_size=8),
     st.sampled_from(
         [
-            "name=board-1",
-            "name=Board-1",
-            "name=board-*",
-            "name in (board-1,other)",
+            "name=device-1",
+            "name=Device-1",
+            "name=device-*",
+            "name in (device-1,other)",
             "name=x64",
-            "name!=board-1",
-            "!name=board-1",
-            "name=board-1,name=other",
-            "(name=board-1),linux",
+            "name!=device-1",
+            "!name=device-1",
+            "name=device-1,name=other",
+            "(name=device-1),linux",
             "@one",
         ]
     ),
 )
 def test_devices_that_are_looked_up_by_name_are_those_that_match(
-    x86_board: Capabilities, names: list[str], text: str
+    x86_device: Capabilities, names: list[str], text: str
 ) -> None:
     roll = DeviceList(
         sorted(
-            (Device(str(n), name, {}, x86_board, "", "", "", "") for n, name in enumerate(names)),
+            (Device(str(n), name, {}, x86_device, "", "", "", "") for n, name in enumerate(names)),
             key=lambda device: device.name,
         )
     )
-    selector = parse_selector(text, {"one": "name in (board-1,board-10)"})
+    selector = parse_selector(text, {"one": "name in (device-1,device-10)"})
     plain = [device for device in roll if selector.matches(device.subject)]
     assert [d.name for d in roll.matching(selector)] == [d.name for d in plain]
 
 
 @given(data=st.data())
 def test_facts_are_read_as_the_library_reads_them(
-    data: st.DataObject, x86_board: Capabilities
+    data: st.DataObject, x86_device: Capabilities
 ) -> None:
     """With one value of the document replaced by anything, both agree, also in what they refuse."""
-    plain = to_plain(x86_board)
-    assert from_plain(Capabilities, plain) == x86_board
+    plain = to_plain(x86_device)
+    assert from_plain(Capabilities, plain) == x86_device
     group = data.draw(st.sampled_from(sorted(plain)))
     anything = st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=3), st.floats())
     value = data.draw(st.one_of(anything, st.lists(anything, max_size=2)))

@@ -33,7 +33,7 @@ def job(name: str, *devices: str, **more: object) -> WaitingJob:
     return WaitingJob(job_id=name, devices=dict.fromkeys(devices, "lock"), **values)  # type: ignore[arg-type]
 
 
-def board(name: str, **more: object) -> DeviceState:
+def device_state(name: str, **more: object) -> DeviceState:
     return DeviceState(device_id=name, name=name.upper(), **more)  # type: ignore[arg-type]
 
 
@@ -55,7 +55,7 @@ def given_to(found: SchedulingPlan) -> dict[str, str]:
 # --- properties -------------------------------------------------------------------------------
 
 NAMES = ["d1", "d2", "d3", "d4"]
-boards = st.builds(
+device_states = st.builds(
     DeviceState,
     device_id=st.just(""),
     name=st.just("D"),
@@ -72,7 +72,7 @@ boards = st.builds(
     failures=st.integers(0, 4),
     locks=st.frozensets(st.sampled_from(["l1", "l2"])),
 )
-fleets = st.fixed_dictionaries(dict.fromkeys(NAMES, boards)).map(
+fleets = st.fixed_dictionaries(dict.fromkeys(NAMES, device_states)).map(
     lambda found: {name: replace(device, device_id=name) for name, device in found.items()}
 )
 jobs = st.lists(
@@ -106,7 +106,7 @@ BLOBS = {"l1": {"a": 10, "b": 5}, "l2": {"b": 5, "c": 7}}
 
 
 def may_take(device: DeviceState, wanted: WaitingJob, policy: Policy) -> bool:
-    """Whether a board could begin a job now, series apart: the rules, said once more, plainly."""
+    """Whether a device could begin a job now, series apart: the rules, said once more, plainly."""
     if device.seen.status != "online" or not device.seen.idle or device.busy_with:
         return False
     rested = device.seen.rested_ns
@@ -158,16 +158,16 @@ def test_a_plan_is_lawful_complete_and_does_not_depend_on_the_order_of_jobs(
             )
             assert not series[wanted.interleave_group].active, "two of a series at once"
             assert series[wanted.interleave_group].device_id in ("", device_id), (
-                "a series on two boards"
+                "a series on two devices"
             )
-    # Complete: no job waits while a board that may take it has nothing to do and is not kept.
+    # Complete: no job waits while a device that may take it has nothing to do and is not kept.
     kept = {one.device_id for one in series.values()}
     for job_id in found.waits:
         wanted = by_id[job_id]
         if wanted.paused or not wanted.tries_left or wanted.interleave_group:
             continue
         for device_id in set(wanted.devices) & set(fleet) - set(taken) - kept:
-            assert not may_take(fleet[device_id], wanted, POLICY), "it waits, and a board is free"
+            assert not may_take(fleet[device_id], wanted, POLICY), "it waits, and a device is free"
     shuffled = [waiting[i] for i in order if i < len(waiting)]
     again = Planner(POLICY).plan(replace(view, waiting=shuffled))
     assert again == found
@@ -175,10 +175,10 @@ def test_a_plan_is_lawful_complete_and_does_not_depend_on_the_order_of_jobs(
 
 @settings(deadline=None)
 @given(jobs, fleets)
-def test_nobody_is_overtaken_on_a_board_but_for_a_reason(
+def test_nobody_is_overtaken_on_a_device_but_for_a_reason(
     waiting: list[WaitingJob], fleet: dict[str, DeviceState]
 ) -> None:
-    """Of two pinned jobs that one board may take, that runs which arrived (virtually) first."""
+    """Of two pinned jobs that one device may take, that runs which arrived (virtually) first."""
     plain = [
         replace(j, interleave_group="", devices=dict([next(iter(j.devices.items()))]))
         for j in waiting
@@ -256,8 +256,8 @@ def expected(standing: str, moment: str, kind: str) -> str:
 @pytest.mark.parametrize("kind", JOBS)
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("standing", STANDINGS)
-def test_every_case_of_one_job_and_one_board(standing: str, moment: str, kind: str) -> None:
-    device = board("d1", **{**STANDINGS[standing], **MOMENTS[moment]})
+def test_every_case_of_one_job_and_one_device(standing: str, moment: str, kind: str) -> None:
+    device = device_state("d1", **{**STANDINGS[standing], **MOMENTS[moment]})
     found = plan([job("j1", "d1", **JOBS[kind])], device)
     assert found.waits.get("j1", "") == expected(standing, moment, kind)
     assert given_to(found) == ({} if "j1" in found.waits else {"d1": "j1"})
@@ -269,37 +269,37 @@ def test_every_case_of_one_job_and_one_board(standing: str, moment: str, kind: s
 def test_priority_first_then_arrival() -> None:
     late, early = job("j3", "d1"), job("j1", "d1")
     urgent = job("j9", "d1", priority=5)
-    assert given_to(plan([late, early, urgent], board("d1"))) == {"d1": "j9"}
-    assert given_to(plan([late, early], board("d1"))) == {"d1": "j1"}
+    assert given_to(plan([late, early, urgent], device_state("d1"))) == {"d1": "j9"}
+    assert given_to(plan([late, early], device_state("d1"))) == {"d1": "j1"}
 
 
 def test_waiting_is_worth_priority_so_that_nothing_waits_for_ever() -> None:
     old = job("j1", "d1", created_ns=0)
     for waited_s, winner in ((599, "j2"), (601, "j1")):
         urgent = job("j2", "d1", priority=1, created_ns=waited_s * S)
-        assert given_to(plan([urgent, old], board("d1"))) == {"d1": winner}
+        assert given_to(plan([urgent, old], device_state("d1"))) == {"d1": winner}
 
 
 def test_a_waiting_job_says_how_many_come_first() -> None:
-    device = board("d1", busy_with="j0", seen=PresenceSnapshot("online", False))
+    device = device_state("d1", busy_with="j0", seen=PresenceSnapshot("online", False))
     found = plan([job(f"j{n}", "d1") for n in range(1, 4)], device)
     assert list(found.waits.values()) == [
         "D1 runs job j0",
         "D1 runs job j0; 1 queued job for it runs first",
         "D1 runs job j0; 2 queued jobs for it run first",
     ]
-    found = plan([job("j1", "d1"), job("j2", "d1")], board("d1"))
+    found = plan([job("j1", "d1"), job("j2", "d1")], device_state("d1"))
     assert found.waits == {"j2": "D1 was just assigned job j1"}
 
 
-# --- any board --------------------------------------------------------------------------------
+# --- any device --------------------------------------------------------------------------------
 
 
-def test_any_board_takes_it_and_that_which_lacks_least_first() -> None:
+def test_any_device_takes_it_and_that_which_lacks_least_first() -> None:
     blobs = {"a": {"model": 100, "wheel": 50}, "b": {"other": 80, "wheel": 50}, "lock": {}}
     anywhere = replace(job("j1"), devices=dict.fromkeys(["d1", "d2", "d3"], "a"))
-    fresh, half = board("d1"), board("d2", locks=frozenset({"b"}))
-    whole = board("d3", locks=frozenset({"a"}))
+    fresh, half = device_state("d1"), device_state("d2", locks=frozenset({"b"}))
+    whole = device_state("d3", locks=frozenset({"a"}))
     for devices, best in (
         ([fresh, half, whole], "d3"),
         ([fresh, half], "d2"),
@@ -309,18 +309,18 @@ def test_any_board_takes_it_and_that_which_lacks_least_first() -> None:
         assert given_to(plan([anywhere], *devices, blobs=blobs)) == {best: "j1"}
 
 
-def test_of_equal_boards_that_for_which_fewer_jobs_wait() -> None:
+def test_of_equal_devices_that_for_which_fewer_jobs_wait() -> None:
     pinned = job("j2", "d1", created_ns=S)
-    found = plan([job("j1", "d1", "d2"), pinned], board("d1"), board("d2"))
+    found = plan([job("j1", "d1", "d2"), pinned], device_state("d1"), device_state("d2"))
     assert given_to(found) == {"d2": "j1", "d1": "j2"}
 
 
-def test_a_job_for_any_board_counts_what_keeps_each() -> None:
+def test_a_job_for_any_device_counts_what_keeps_each() -> None:
     found = plan(
         [job("j1", "d1", "d2", "d3", "d4")],
-        board("d1", drained=True),
-        board("d2", seen=PresenceSnapshot("offline", False)),
-        board("d3", seen=PresenceSnapshot("offline", False)),
+        device_state("d1", drained=True),
+        device_state("d2", seen=PresenceSnapshot("offline", False)),
+        device_state("d3", seen=PresenceSnapshot("offline", False)),
     )
     assert found.waits == {
         "j1": "none of 4 devices is free for it: 2 offline, 1 drained, 1 not available"
@@ -330,22 +330,22 @@ def test_a_job_for_any_board_counts_what_keeps_each() -> None:
 # --- time -------------------------------------------------------------------------------------
 
 
-def test_it_says_when_to_look_again_if_time_alone_frees_a_board() -> None:
-    warm = board("d1", seen=PresenceSnapshot("online", True, 5 * S))
+def test_it_says_when_to_look_again_if_time_alone_frees_a_device() -> None:
+    warm = device_state("d1", seen=PresenceSnapshot("online", True, 5 * S))
     policy = replace(POLICY, cool_down_s=30)
     found = plan([job("j1", "d1")], warm, policy=policy)
     assert found.waits == {"j1": "D1 cools down for another 25 s"}
     assert found.again_after_ns == 25 * S
-    held = board("d1", reserved_for="anna", reserved_until_ns=NOW + 7 * S)
+    held = device_state("d1", reserved_for="anna", reserved_until_ns=NOW + 7 * S)
     assert plan([job("j1", "d1")], held).again_after_ns == 7 * S
-    assert plan([job("j1", "d1")], board("d1")).again_after_ns is None
+    assert plan([job("j1", "d1")], device_state("d1")).again_after_ns is None
 
 
 # --- series -----------------------------------------------------------------------------------
 
 
-def test_a_series_keeps_its_board_and_its_order() -> None:
-    """Played to the end: whatever else comes, the two configurations alternate on one board."""
+def test_a_series_keeps_its_device_and_its_order() -> None:
+    """Played to the end: whatever else comes, the two configurations alternate on one device."""
     remaining = [
         job(f"j{n}", "d1", "d2", interleave_group="s", interleave_index=n, created_ns=n * S)
         for n in range(1, 7)
@@ -355,7 +355,7 @@ def test_a_series_keeps_its_board_and_its_order() -> None:
     ran: list[tuple[str, str]] = []
     for step in itertools.count():
         waiting = [*remaining, urgent] if step >= 2 else remaining
-        found = plan(waiting, board("d1"), board("d2"), series=series)
+        found = plan(waiting, device_state("d1"), device_state("d2"), series=series)
         taken = {job_id: device for device, job_id in given_to(found).items()}
         mine = [job_id for job_id in taken if job_id != "j99"]
         assert len(mine) <= 1, "two of a series at once"
@@ -370,9 +370,9 @@ def test_a_series_keeps_its_board_and_its_order() -> None:
     assert len({device for _, device in ran}) == 1
 
 
-def test_while_one_of_a_series_is_out_the_next_waits_and_the_board_is_kept() -> None:
+def test_while_one_of_a_series_is_out_the_next_waits_and_the_device_is_kept() -> None:
     waiting = [job("j2", "d1", interleave_group="s", interleave_index=2), job("j9", "d1")]
-    found = plan(waiting, board("d1"), series={"s": InterleaveGroup("d1", active=True)})
+    found = plan(waiting, device_state("d1"), series={"s": InterleaveGroup("d1", active=True)})
     assert found.waits == {
         "j2": "interleaved: the previous job has not ended",
         "j9": "D1 is held for the interleaved jobs of another campaign",
@@ -380,12 +380,12 @@ def test_while_one_of_a_series_is_out_the_next_waits_and_the_board_is_kept() -> 
     assert not found.assignments
 
 
-def test_a_paused_series_lets_its_board_go() -> None:
+def test_a_paused_series_lets_its_device_go() -> None:
     waiting = [
         job("j2", "d1", interleave_group="s", interleave_index=2, paused=True),
         job("j9", "d1"),
     ]
-    found = plan(waiting, board("d1"), series={"s": InterleaveGroup("d1")})
+    found = plan(waiting, device_state("d1"), series={"s": InterleaveGroup("d1")})
     assert given_to(found) == {"d1": "j9"}
 
 
@@ -394,14 +394,14 @@ def test_a_health_check_may_come_between() -> None:
         job("j2", "d1", interleave_group="s", interleave_index=2, created_ns=S),
         job("j9", "d1", health_check=True),
     ]
-    found = plan(waiting, board("d1", failures=3), series={"s": InterleaveGroup("d1")})
+    found = plan(waiting, device_state("d1", failures=3), series={"s": InterleaveGroup("d1")})
     assert given_to(found) == {"d1": "j9"}
 
 
 def test_quarantine_can_be_switched_off() -> None:
     policy = Policy(quarantine_after=0)
-    assert not predicates.quarantined(board("d1", failures=99), policy)
-    assert given_to(plan([job("j1", "d1")], board("d1", failures=99), policy=policy))
+    assert not predicates.quarantined(device_state("d1", failures=99), policy)
+    assert given_to(plan([job("j1", "d1")], device_state("d1", failures=99), policy=policy))
 
 
 @pytest.mark.parametrize(
@@ -415,17 +415,17 @@ def test_quarantine_can_be_switched_off() -> None:
         (5000, 59.5, 0.5, "A refused 5000 jobs in a row: the next offer follows in 1 s"),
     ],
 )
-def test_a_board_that_refuses_rests_twice_as_long_each_time(
+def test_a_device_that_refuses_rests_twice_as_long_each_time(
     refusals: int, rested_s: float, again_s: float | None, why: str
 ) -> None:
-    tired = board("a", seen=PresenceSnapshot(rested_ns=int(rested_s * S), refusals=refusals))
+    tired = device_state("a", seen=PresenceSnapshot(rested_ns=int(rested_s * S), refusals=refusals))
     found = plan([job("j1", "a")], tired)
     assert found.waits.get("j1", "") == why
     assert found.again_after_ns == (None if again_s is None else int(again_s * S))
 
 
 def test_the_longer_of_rest_and_cool_down_counts_and_is_named() -> None:
-    tired = board("a", seen=PresenceSnapshot(rested_ns=0, refusals=2))
+    tired = device_state("a", seen=PresenceSnapshot(rested_ns=0, refusals=2))
     assert plan([job("j1", "a", cool_down_ns=9 * S)], tired).waits == {
         "j1": "A cools down for another 9 s"
     }
@@ -434,9 +434,12 @@ def test_the_longer_of_rest_and_cool_down_counts_and_is_named() -> None:
     }
 
 
-def test_a_job_for_any_board_goes_to_one_that_does_not_refuse() -> None:
-    tired, fresh = board("a", seen=PresenceSnapshot(rested_ns=0, refusals=1)), board("b")
+def test_a_job_for_any_device_goes_to_one_that_does_not_refuse() -> None:
+    tired, fresh = (
+        device_state("a", seen=PresenceSnapshot(rested_ns=0, refusals=1)),
+        device_state("b"),
+    )
     assert given_to(plan([job("j1", "a", "b")], tired, fresh)) == {"b": "j1"}
-    assert plan([job("j1", "a", "c")], tired, board("c", drained=True)).waits == {
+    assert plan([job("j1", "a", "c")], tired, device_state("c", drained=True)).waits == {
         "j1": "none of 2 devices is free for it: 1 waiting after a refusal, 1 drained"
     }

@@ -108,7 +108,7 @@ def test_migrating_twice_changes_nothing(path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_a_store_from_before_fleets_keeps_all_and_lists_no_removed_board(tmp_path: Path) -> None:
+def test_a_store_from_before_fleets_keeps_all_and_lists_no_removed_device(tmp_path: Path) -> None:
     old = tmp_path / "old.db"
     database = Database(connect(old))
     MIGRATIONS.apply(database, stop_before="0004_fleet")
@@ -190,7 +190,7 @@ def test_every_public_view_can_be_read(path: Path) -> None:
 
 
 def test_a_roster_is_read_anew_when_a_device_or_an_identity_changed_and_only_then(
-    path: Path, x86_board: Capabilities
+    path: Path, x86_device: Capabilities
 ) -> None:
     connection, roster = connect(path), CachedDeviceList()
 
@@ -201,7 +201,7 @@ def test_a_roster_is_read_anew_when_a_device_or_an_identity_changed_and_only_the
             device_id=f"id of {name}",
             name=name,
             labels={},
-            capabilities=x86_board,
+            capabilities=x86_device,
             agent_version="0",
             boot_id="b",
         )
@@ -221,7 +221,7 @@ def test_a_roster_is_read_anew_when_a_device_or_an_identity_changed_and_only_the
     assert len(roster.list_all(connection)) == 2
 
 
-def test_a_name_that_is_taken_gets_a_number(path: Path, x86_board: Capabilities) -> None:
+def test_a_name_that_is_taken_gets_a_number(path: Path, x86_device: Capabilities) -> None:
     connection = connect(path)
     names = []
     for number in range(3):
@@ -229,28 +229,28 @@ def test_a_name_that_is_taken_gets_a_number(path: Path, x86_board: Capabilities)
             connection,
             1,
             device_id=str(number),
-            name="board",
+            name="bench",
             labels={},
-            capabilities=x86_board,
+            capabilities=x86_device,
             agent_version="0",
             boot_id="b",
         )
         names.append(devices.list_all(connection)[-1].name)
-    assert names == ["board", "board-2", "board-3"]
+    assert names == ["bench", "bench-2", "bench-3"]
     assert devices.free_name(connection, "0", "board") == "board"
 
 
-def test_facts_that_are_kept_stay_few(x86_board: Capabilities) -> None:
+def test_facts_that_are_kept_stay_few(x86_device: Capabilities) -> None:
     texts = [f'{{"number": {number:03}}}' for number in range(100)]
     kept = CapabilityCache(max_letters=200 * len(texts[0]))
     for text in texts:
-        kept.keep(text, x86_board)
-        kept.keep(text, x86_board)  # a board that comes again counts once
-    assert kept.parse(texts[0]) is x86_board
+        kept.keep(text, x86_device)
+        kept.keep(text, x86_device)  # a device that comes again counts once
+    assert kept.parse(texts[0]) is x86_device
     few = CapabilityCache(max_letters=len(texts[0]) * 100)
-    long = json.dumps(to_plain(x86_board))
-    few.keep(long, replace(x86_board, arch="one that is too large to be kept"))
-    assert few.parse(long) == x86_board
+    long = json.dumps(to_plain(x86_device))
+    few.keep(long, replace(x86_device, arch="one that is too large to be kept"))
+    assert few.parse(long) == x86_device
     for number in range(300):
-        few.keep(f'{{"number": {number:03}}}', x86_board)
+        few.keep(f'{{"number": {number:03}}}', x86_device)
     assert len(few._by_text) == 100

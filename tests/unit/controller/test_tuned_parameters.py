@@ -1,4 +1,4 @@
-"""What a job is told of what its board was found to do, and the memory that follows from it."""
+"""What a job is told of what its device was found to do, and the memory that follows from it."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ HARNESS = BlobRef("fleetmark_harness-1.0.0-py3-none-any.whl", "0" * 64, 1000)
 FIND = "find-performance"
 
 
-class Board:
-    """A store with one idle board, on which jobs of one lock run at once."""
+class Device:
+    """A store with one idle device, on which jobs of one lock run at once."""
 
     def __init__(self, path: Path, facts: Capabilities) -> None:
         self.store = TestStore(path, facts)
@@ -87,11 +87,11 @@ class Board:
 
 
 @pytest.fixture
-def on(tmp_path: Path, x86_board: Capabilities) -> Board:
-    return Board(tmp_path / "results.db", x86_board)
+def on(tmp_path: Path, x86_device: Capabilities) -> Device:
+    return Device(tmp_path / "results.db", x86_device)
 
 
-def test_the_newest_search_of_the_same_lock_board_and_parameters_counts(on: Board) -> None:
+def test_the_newest_search_of_the_same_lock_device_and_parameters_counts(on: Device) -> None:
     assert on.order().parameters == {}
     on.search(3000.0)
     on.search(2500.0, min_duration_s=1.0)
@@ -119,7 +119,7 @@ def test_the_newest_search_of_the_same_lock_board_and_parameters_counts(on: Boar
         ("MultiStream", "target_latency_ms"),
     ],
 )
-def test_memory_is_predicted_for_what_it_is_told(on: Board, scenario: str, name: str) -> None:
+def test_memory_is_predicted_for_what_it_is_told(on: Device, scenario: str, name: str) -> None:
     before = on.order("performance", scenario, profile="valid")
     assert before.memory_bytes == 500
     figure = 0.5 if name == "target_latency_ms" else 2000.0

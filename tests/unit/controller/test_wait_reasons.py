@@ -125,11 +125,11 @@ def test_the_count_never_passes_the_total(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_a_device_without_a_running_job_shows_why_its_jobs_wait() -> None:
-    board = DeviceProgress()
-    board.jobs = {"a": job("a", waiting="b2 is offline"), "b": job("b", waiting="b2 is offline")}
-    assert board.what() == "waits: b2 is offline"
-    board.jobs["c"] = job("c", "ACTIVE")
-    assert board.what() == "toy"
+    dut = DeviceProgress()
+    dut.jobs = {"a": job("a", waiting="b2 is offline"), "b": job("b", waiting="b2 is offline")}
+    assert dut.what() == "waits: b2 is offline"
+    dut.jobs["c"] = job("c", "ACTIVE")
+    assert dut.what() == "toy"
 
 
 @pytest.mark.parametrize("columns", [80, 140])

@@ -116,12 +116,12 @@ def test_progress_in_words() -> None:
     )
     assert phase(progress) == "run 40 %, 61 °C, 12 s left"
     assert phase(jobs_pb2.JobProgress(state=common_pb2.ATTEMPT_STATE_PREPARING)) == "preparing"
-    board = DeviceProgress()
-    board.jobs = {
+    device = DeviceProgress()
+    device.jobs = {
         "j0": jobs_pb2.Job(job_id="j0", state="SUCCEEDED"),
         "j1": jobs_pb2.Job(job_id="j1", state="ACTIVE", expected_ns=30 * 10**9),
         "j2": jobs_pb2.Job(job_id="j2", state="QUEUED", expected_ns=5 * 10**9),
     }
-    assert (board.done, board.left_s()) == (1, 35)
-    board.now = progress
-    assert board.left_s() == 17
+    assert (device.done, device.left_s()) == (1, 35)
+    device.now = progress
+    assert device.left_s() == 17

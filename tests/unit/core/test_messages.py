@@ -11,14 +11,14 @@ from fleetmark_protos.plain import from_plain, to_plain
 from fleetmark_protos.v1 import capabilities_pb2
 
 
-def test_capabilities_survive_the_wire_field_by_field(x86_board: Capabilities) -> None:
-    message = from_plain(plain_of(x86_board), capabilities_pb2.Capabilities)
+def test_capabilities_survive_the_wire_field_by_field(x86_device: Capabilities) -> None:
+    message = from_plain(plain_of(x86_device), capabilities_pb2.Capabilities)
     again = capabilities_pb2.Capabilities.FromString(message.SerializeToString())
-    assert build(Capabilities, to_plain(again)) == x86_board
+    assert build(Capabilities, to_plain(again)) == x86_device
 
 
-def test_an_unavailable_reading_stays_unavailable(x86_board: Capabilities) -> None:
-    message = from_plain(plain_of(x86_board), capabilities_pb2.Capabilities)
+def test_an_unavailable_reading_stays_unavailable(x86_device: Capabilities) -> None:
+    message = from_plain(plain_of(x86_device), capabilities_pb2.Capabilities)
     assert not message.cpu.HasField("max_frequency_hz")
     cpu = to_plain(message)["cpu"]
     assert isinstance(cpu, dict)

@@ -1,4 +1,4 @@
-"""What a board checks of a lock and an order: all that resolving makes follows, nothing else."""
+"""What a device checks of a lock and an order: all that resolving makes follows, nothing else."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fleetmark_core.lockfile import BlobRef, Lockfile, parse_lockfile
 from fleetmark_core.order import Order
 from fleetmark_core.release import Release, parse_release
 from fleetmark_core.release_policy import check_lock, check_order
-from tests.support.boards import HARNESS, board, interpreter
+from tests.support.sample_devices import HARNESS, interpreter, sample_device
 
 CATALOG = load_catalog()
 
@@ -35,17 +35,17 @@ def released(catalog: Catalog = CATALOG) -> Release:
 
 
 RELEASE = released()
-BOARDS = [
-    board(),
-    board(arch="aarch64"),
-    board(interpreter("3.13.2")),
-    board(interpreter("3.10.4", glibc=31)),
+DEVICES = [
+    sample_device(),
+    sample_device(arch="aarch64"),
+    sample_device(interpreter("3.13.2")),
+    sample_device(interpreter("3.10.4", glibc=31)),
 ]
 
 
 def lock_of(name: str = "fashion-mnist", **more: Any) -> tuple[Lockfile, Configuration]:
     configuration = expand(CATALOG, name, **more)[0]
-    found = resolve(CATALOG, configuration, BOARDS[0], HARNESS)
+    found = resolve(CATALOG, configuration, DEVICES[0], HARNESS)
     assert found.lock is not None, found.reasons
     return parse_lockfile(found.lock.canonical()), configuration
 
@@ -77,7 +77,7 @@ def test_every_lock_that_resolving_makes_follows_from_the_release(name: str) -> 
             configurations = expand(CATALOG, name, variations=variations)
         except FleetmarkError:
             continue  # a word that this benchmark does not know
-        for facts in BOARDS:
+        for facts in DEVICES:
             for configuration in configurations:
                 try:
                     found = resolve(CATALOG, configuration, facts, HARNESS)

@@ -20,7 +20,7 @@ from fleetmark_core.capabilities import Memory, Storage
 from fleetmark_core.lockfile import Lockfile
 from fleetmark_core.resource_model import ResourceNeeds, Run, predict, shortages
 from fleetmark_harness import calibrate, find_performance, settings
-from tests.support.boards import HARNESS, board
+from tests.support.sample_devices import HARNESS, sample_device
 
 CATALOG = load_catalog()
 # On x86-64 Linux, Python 3.11, two cores; every runtime, the largest models, long runs.
@@ -32,7 +32,7 @@ GB = 1_000_000_000
 
 def lock_of(benchmark: str, *words: str) -> Lockfile:
     configuration = expand(CATALOG, benchmark, variations=words)[0]
-    lock = resolve(CATALOG, configuration, board(), HARNESS).lock
+    lock = resolve(CATALOG, configuration, sample_device(), HARNESS).lock
     assert lock is not None
     return lock
 
@@ -113,9 +113,9 @@ def test_a_search_needs_what_its_short_tests_do(scenario: str) -> None:
     search = predict(FASHION, run(scenario, mode="find-performance", profile="valid"), 100_000)
     whole = predict(FASHION, run(scenario, profile="valid"), 100_000)
     assert search.memory_bytes < whole.memory_bytes / 5
-    reasons = shortages(whole, 0, board(memory=1 << 30))
+    reasons = shortages(whole, 0, sample_device(memory=1 << 30))
     assert "of memory" in reasons[0] and "available" in reasons[0]
-    assert not shortages(search, 0, board(memory=1 << 30))
+    assert not shortages(search, 0, sample_device(memory=1 << 30))
 
 
 def test_disk_is_bundle_environment_and_output() -> None:
@@ -198,7 +198,7 @@ def test_strange_tables_give_figures_and_no_error(tables: dict[str, Any], latenc
     assert min(needs.memory_bytes, needs.environment_bytes, needs.output_bytes) >= 0
 
 
-FACTS = board()
+FACTS = sample_device()
 NEEDS = ResourceNeeds(
     memory_bytes=300_000_000, environment_bytes=100_000_000, output_bytes=2_000_000
 )
@@ -234,11 +234,11 @@ def test_the_cache_counts_as_free(free: int, cache: int, reasons: list[str]) -> 
 
 def test_the_reason_says_where_so_much_comes_from_and_what_to_do() -> None:
     needs = predict(FASHION, run(profile="valid"))
-    (reason,) = shortages(needs, FASHION.size_bytes(), board(memory=4 * GB))
+    (reason,) = shortages(needs, FASHION.size_bytes(), sample_device(memory=4 * GB))
     assert reason == (
         "it needs 17.1 GB of memory (LoadGen makes 42,857,142 queries beforehand, at assumed "
         "0.02 ms each; a run with --profile quick measures it), 3.9 GB available"
     )
     needs = predict(FASHION, run(profile="valid"), 100_000)
-    (reason,) = shortages(needs, FASHION.size_bytes(), board(memory=2 * GB))
+    (reason,) = shortages(needs, FASHION.size_bytes(), sample_device(memory=2 * GB))
     assert "queries beforehand, at measured 0.075 ms each), 1.9 GB available" in reason

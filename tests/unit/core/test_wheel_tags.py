@@ -1,4 +1,4 @@
-"""Which wheels fit which board, decided by its tags; and what a board is told where none does."""
+"""Which wheels fit which device, decided by its tags; and what a device is told where none does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fleetmark_catalog.load import Catalog, Component, load_catalog
 from fleetmark_catalog.resolve import expand, resolve
 from fleetmark_catalog.resolve.wheel_match import builds_of, fit
 from fleetmark_core.capabilities import Interpreter
-from tests.support.boards import HARNESS, board, interpreter
+from tests.support.sample_devices import HARNESS, interpreter, sample_device
 
 CATALOG = load_catalog()
 PACKAGES = CATALOG.all("package")
@@ -33,7 +33,7 @@ def free_threaded(version: str = "3.13.0") -> Interpreter:
     return Interpreter(usual.path, version, "cpython", ("cp313t",), usual.platforms)
 
 
-BOARDS = {
+DEVICES = {
     f"{version} {arch} {libc}": (
         musl(version, arch) if libc == "musl" else interpreter(version, arch, int(libc))
     )
@@ -41,22 +41,22 @@ BOARDS = {
         VERSIONS, ARCHES, ("17", "26", "27", "28", "31", "34", "35", "36", "40", "musl")
     )
 }
-BOARDS["free-threaded"] = free_threaded()
+DEVICES["free-threaded"] = free_threaded()
 
 
-def may_install(filename: str, board: Interpreter) -> bool:
+def may_install(filename: str, sample_device: Interpreter) -> bool:
     """As an installer decides it, by the tags alone."""
-    major, minor = (int(part) for part in board.version.split(".")[:2])
+    major, minor = (int(part) for part in sample_device.version.split(".")[:2])
     can: set[Tag] = {
-        *cpython_tags((major, minor), board.abis, board.platforms),
-        *compatible_tags((major, minor), f"cp{major}{minor}", board.platforms),
+        *cpython_tags((major, minor), sample_device.abis, sample_device.platforms),
+        *compatible_tags((major, minor), f"cp{major}{minor}", sample_device.platforms),
     }
     return bool(parse_wheel_filename(filename)[3] & can)
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
 def test_a_set_is_taken_exactly_where_all_its_wheels_can_be_installed(package: Component) -> None:
-    for name, asked in BOARDS.items():
+    for name, asked in DEVICES.items():
         for version in package.versions():
             wheels, missing = fit(package, version, asked, {})
             minor = ".".join(asked.version.split(".")[:2])
@@ -79,7 +79,7 @@ def test_a_set_is_taken_exactly_where_all_its_wheels_can_be_installed(package: C
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
 def test_what_is_missing_is_named_beside_what_there_is(package: Component) -> None:
-    for asked in BOARDS.values():
+    for asked in DEVICES.values():
         for version in package.versions():
             _, missing = fit(package, version, asked, {})
             if not missing:
@@ -87,7 +87,7 @@ def test_what_is_missing_is_named_beside_what_there_is(package: Component) -> No
             head, _, have = missing.partition("; it has ")
             assert head.endswith(f"has no wheel for {asked.abis[0]} on {asked.platforms[0]}")
             assert have, missing
-            # What it has is not what the board could have installed.
+            # What it has is not what the device could have installed.
             for part in have.split("; "):
                 abis, _, places = part.partition(" on ")
                 assert not (
@@ -130,7 +130,7 @@ def test_the_missing_tag_is_told(case: str) -> None:
     # Else the catalog brings a Python that fits.
     bare = Catalog(part for part in CATALOG.all() if "interpreters" not in part.body)
     configuration = expand(bare, "fashion-mnist")[0]
-    resolution = resolve(bare, configuration, board(asked), HARNESS)
+    resolution = resolve(bare, configuration, sample_device(asked), HARNESS)
     assert resolution.lock is None
     assert told in resolution.reasons
 
@@ -139,7 +139,7 @@ def test_a_dependency_without_a_wheel_is_named_with_who_needs_it() -> None:
     package = CATALOG.get("package", "onnxruntime")
     texts = {
         fit(package, version, asked, {})[1]
-        for asked in BOARDS.values()
+        for asked in DEVICES.values()
         for version in package.versions()
     }
     needing = [text for text in texts if ", which onnxruntime" in text]

@@ -1,7 +1,7 @@
 """A board: the real session, spool and ledger on a simulated disk, with a simulated job.
 
 The supervisor and its job outlive a killed agent; a power failure ends everything and loses what
-was not made durable. The board keeps a trace of its own: what ran when, and what was completed.
+was not made durable. The device keeps a trace of its own: what ran when, and what was completed.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Running:
     began_s: float
 
 
-class Board:
+class SimulatedDevice:
     """One device."""
 
     def __init__(
@@ -228,7 +228,7 @@ class Board:
                 self.feed(h.StreamClosed())
                 self.world.after(self.world.random.uniform(0.2, 2.0), lambda: self._dial(life))
 
-        stream.on_board, stream.closed_at_board = heard, closed
+        stream.on_device, stream.closed_at_device = heard, closed
         unreachable = self.name in self.network.to_controller_down
         if unreachable or not self.centre.accept(stream):
             self.world.after(self.world.random.uniform(0.2, 2.0), lambda: self._dial(life))

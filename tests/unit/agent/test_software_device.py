@@ -12,12 +12,12 @@ from fleetmark_agent.software.models import details_of
 from fleetmark_agent.software.rules import DetectionRule, load_rules, parse_rule
 from fleetmark_agent.software.search_paths import SearchPaths
 from fleetmark_catalog.load import load_catalog
-from tests.support.detection_boards import Board
+from tests.support.detection_devices import DetectionDevice
 
 
 @pytest.fixture
-def board(tmp_path: Path) -> Board:
-    return Board(tmp_path)
+def device(tmp_path: Path) -> DetectionDevice:
+    return DetectionDevice(tmp_path)
 
 
 def rule(command: list[str], **more: object) -> DetectionRule:
@@ -28,9 +28,9 @@ def rule(command: list[str], **more: object) -> DetectionRule:
 POLICY = "sys/devices/system/cpu/cpufreq/policy"
 
 
-def test_nodes_of_the_device_tree_and_contents_of_files(board: Board) -> None:
-    board.file("proc/device-tree/compatible", b"raspberrypi,4-model-b\0brcm,bcm2711\0")
-    board.file("etc/nv_tegra_release", "# R35 (release), REVISION: 4.1\n")
+def test_nodes_of_the_device_tree_and_contents_of_files(device: DetectionDevice) -> None:
+    device.file("proc/device-tree/compatible", b"raspberrypi,4-model-b\0brcm,bcm2711\0")
+    device.file("etc/nv_tegra_release", "# R35 (release), REVISION: 4.1\n")
     tree = {"type": "device_tree", "path": "compatible", "match": "^brcm,"}
     other = {"type": "device_tree", "path": "compatible", "match": "^nvidia,"}
     tegra = {
@@ -42,7 +42,7 @@ def test_nodes_of_the_device_tree_and_contents_of_files(board: Board) -> None:
 
     def verdict(entry: dict[str, object]) -> tuple[str, str]:
         made = parse_rule({"kind": "soft", "name": "x", "soft": {"detect": [entry]}})
-        return board.verdicts(made)[0]
+        return device.verdicts(made)[0]
 
     assert verdict(tree) == ("found", "")
     assert verdict(other) == ("absent", "")

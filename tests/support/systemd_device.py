@@ -1,4 +1,4 @@
-"""A board with systemd of its own: namespaces over this machine's files, nothing of which changes.
+"""A device with systemd of its own: namespaces over this machine's files, nothing of which changes.
 
 It boots in seconds, needs root, and ends with the process that holds it.
 """
@@ -28,7 +28,7 @@ _BOOT = """
 set -eu
 base=$1 masked=$2
 mount --make-rprivate /
-mount -t tmpfs -o size=2g board "$base"
+mount -t tmpfs -o size=2g device "$base"
 r=$base/root
 mkdir "$base/upper" "$base/work" "$r"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$base/upper,workdir=$base/work" "$r"
@@ -48,7 +48,7 @@ mount -t tmpfs -o mode=755 tmpfs "$r/run"
 for folder in dev/shm tmp; do mount -t tmpfs -o mode=1777 tmpfs "$r/$folder"; done
 units=$r/etc/systemd/system
 mkdir -p "$units"
-printf '[Unit]\\nRequires=basic.target dbus.service\\nAfter=basic.target\\n' >"$units/board.target"
+printf '[Unit]\\nRequires=basic.target dbus.service\\nAfter=basic.target\\n' >"$units/device.target"
 for unit in $masked; do ln -sf /dev/null "$units/$unit.service"; done
 : >"$r/etc/fstab"
 mkdir "$r/.old"
@@ -56,7 +56,7 @@ cd "$r"
 pivot_root . .old
 umount -l /.old
 exec env -i container=other PATH=/usr/sbin:/usr/bin:/sbin:/bin \
-    "$3" --system --unit=board.target --log-target=null --show-status=no
+    "$3" --system --unit=device.target --log-target=null --show-status=no
 """
 
 
@@ -69,8 +69,8 @@ def cgroup2() -> Path | None:
     return None
 
 
-class Board:
-    """One such board."""
+class SystemdDevice:
+    """One such device."""
 
     def __init__(self, holder: subprocess.Popen[bytes]) -> None:
         self.holder = holder
@@ -82,7 +82,7 @@ class Board:
         ]
 
     def run(self, *command: str, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
-        """One command as root on the board."""
+        """One command as root on the device."""
         done = subprocess.run(
             [*self.enter, *command], input=stdin, capture_output=True, check=False
         )
@@ -97,7 +97,7 @@ class Board:
         return done.stdout.strip()
 
     def copy(self, source: Path, target: str) -> None:
-        """A file or folder of this machine to a path on the board."""
+        """A file or folder of this machine to a path on the device."""
         packed = BytesIO()
         with tarfile.open(fileobj=packed, mode="w") as archive:
             archive.add(source, arcname=target.lstrip("/"))
@@ -117,8 +117,8 @@ class Board:
         return self.ask("systemctl", "show", unit, "--property", name, "--value")
 
 
-def no_board() -> str:
-    """Why there can be no such board here; empty if there can."""
+def no_device() -> str:
+    """Why there can be no such device here; empty if there can."""
     if os.geteuid() != 0:
         return "needs root"
     if not SYSTEMD.exists() or cgroup2() is None:
@@ -128,11 +128,11 @@ def no_board() -> str:
 
 
 @contextmanager
-def booted(folder: Path) -> Iterator[Board | None]:
-    """A board that ends with the block; None if this kernel does not allow one."""
+def booted(folder: Path) -> Iterator[SystemdDevice | None]:
+    """A device that ends with the block; None if this kernel does not allow one."""
     top = cgroup2()
     assert top is not None
-    group = top / f"board-{os.getpid()}-{time.monotonic_ns()}"
+    group = top / f"device-{os.getpid()}-{time.monotonic_ns()}"
     group.mkdir()
     join = f'echo $$ >"{group}/cgroup.procs" && exec "$@"'
     unshare = ("unshare", "--mount", "--pid", "--fork", "--cgroup", "--ipc", "--uts")
@@ -154,15 +154,15 @@ def booted(folder: Path) -> Iterator[Board | None]:
             time.sleep(0.05)
 
 
-def _when_up(holder: subprocess.Popen[bytes]) -> Board | None:
+def _when_up(holder: subprocess.Popen[bytes]) -> SystemdDevice | None:
     end = time.monotonic() + 60
     while time.monotonic() < end and holder.poll() is None:
         with suppress(IndexError, OSError):
-            board = Board(holder)
-            if board.run("systemctl", "is-system-running").stdout.strip() in (
+            device = SystemdDevice(holder)
+            if device.run("systemctl", "is-system-running").stdout.strip() in (
                 "running",
                 "degraded",
             ):
-                return board
+                return device
         time.sleep(0.2)
     return None

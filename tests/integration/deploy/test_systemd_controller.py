@@ -12,14 +12,14 @@ import pytest
 from tests.support.kits import DEPLOY, copy_context
 from tests.support.processes import free_port
 from tests.support.published_accuracy import ACCURACY, tolerance
-from tests.support.systemd_board import Board, booted, no_board
+from tests.support.systemd_device import SystemdDevice, booted, no_device
 
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.slow,
     pytest.mark.timeout(1200),
     pytest.mark.xdist_group("deploy"),
-    pytest.mark.skipif(bool(no_board()), reason=no_board() or "it can be made"),
+    pytest.mark.skipif(bool(no_device()), reason=no_device() or "it can be made"),
 ]
 UNIT = "fleetmark-controller.service"
 HOME = "/var/lib/fleetmark/controller"
@@ -38,9 +38,9 @@ def address() -> str:
 
 
 @pytest.fixture(scope="module")
-def board(
+def device(
     address: str, kit: Path, python: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Board]:
+) -> Iterator[SystemdDevice]:
     """Controller and agent on one host; the tests of this module build upon each other."""
     folder = tmp_path_factory.mktemp("board")
     copy_context(folder / "src")
@@ -65,31 +65,33 @@ def board(
         yield made
 
 
-def ask(board: Board, address: str, *words: str) -> subprocess.CompletedProcess[str]:
+def ask(device: SystemdDevice, address: str, *words: str) -> subprocess.CompletedProcess[str]:
     places = (f"FLEETMARK_CONTROLLER={address}", f"FLEETMARK_CONTROLLER_HOME={HOME}")
-    return board.run("env", *places, "controller", *words)
+    return device.run("env", *places, "controller", *words)
 
 
-def listed(board: Board, address: str) -> bytes:
-    return ask(board, address, "fleet", "list").stdout.encode()
+def listed(device: SystemdDevice, address: str) -> bytes:
+    return ask(device, address, "fleet", "list").stdout.encode()
 
 
-def test_it_has_no_rights_and_few_calls(board: Board) -> None:
-    pid = board.show(UNIT, "MainPID")
-    lines = board.ask("cat", f"/proc/{pid}/status").splitlines()
+def test_it_has_no_rights_and_few_calls(device: SystemdDevice) -> None:
+    pid = device.show(UNIT, "MainPID")
+    lines = device.ask("cat", f"/proc/{pid}/status").splitlines()
     status = {key: value.split() for key, value in (line.split(":", 1) for line in lines)}
-    assert status["Uid"][0] == board.ask("id", "-u", "fleetmark-controller") != "0"
+    assert status["Uid"][0] == device.ask("id", "-u", "fleetmark-controller") != "0"
     for name in ("CapPrm", "CapEff", "CapBnd", "CapAmb"):
         assert int(status[name][0], 16) == 0
     assert (status["NoNewPrivs"], status["Seccomp"], status["Umask"]) == (["1"], ["2"], ["0077"])
-    assert board.ask("stat", "-c", "%a %U", HOME) == "700 fleetmark-controller"
+    assert device.ask("stat", "-c", "%a %U", HOME) == "700 fleetmark-controller"
 
 
-def test_a_campaign_runs_from_fetching_wheels_to_its_results(board: Board, address: str) -> None:
+def test_a_campaign_runs_from_fetching_wheels_to_its_results(
+    device: SystemdDevice, address: str
+) -> None:
     """pip, the store, the workers that parse: all under the unit's filter of system calls."""
     done = ask(
         *(
-            board,
+            device,
             address,
             "schedule",
             "fashion-mnist",
@@ -102,7 +104,7 @@ def test_a_campaign_runs_from_fetching_wheels_to_its_results(board: Board, addre
         *("--scenario", "SingleStream"),
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    rows = json.loads(ask(board, address, "results", "list", "--json").stdout)
+    rows = json.loads(ask(device, address, "results", "list", "--json").stdout)
     assert [row["precision"] for row in rows] == ["int8"]
     assert rows[0]["accuracy"] == pytest.approx(
         ACCURACY["int8"], abs=0.002 + tolerance("int8", rows[0]["runtime"])
@@ -110,18 +112,18 @@ def test_a_campaign_runs_from_fetching_wheels_to_its_results(board: Board, addre
 
 
 def test_nothing_of_a_killed_controller_outlives_it_and_it_comes_back(
-    board: Board, address: str
+    device: SystemdDevice, address: str
 ) -> None:
-    before = board.ask("pgrep", "-u", "fleetmark-controller").split()
+    before = device.ask("pgrep", "-u", "fleetmark-controller").split()
     assert len(before) > 1, "it has workers"
-    board.ask("kill", "-KILL", board.show(UNIT, "MainPID"))
-    board.until(lambda: b"online" in listed(board, address), UNIT)
-    assert not set(before) & set(board.ask("pgrep", "-u", "fleetmark-controller").split())
-    assert board.show(UNIT, "NRestarts") == "1"
-    assert len(json.loads(ask(board, address, "results", "list", "--json").stdout)) == 1
+    device.ask("kill", "-KILL", device.show(UNIT, "MainPID"))
+    device.until(lambda: b"online" in listed(device, address), UNIT)
+    assert not set(before) & set(device.ask("pgrep", "-u", "fleetmark-controller").split())
+    assert device.show(UNIT, "NRestarts") == "1"
+    assert len(json.loads(ask(device, address, "results", "list", "--json").stdout)) == 1
 
 
-def test_it_ends_cleanly(board: Board) -> None:
-    board.ask("systemctl", "stop", UNIT)
-    assert board.show(UNIT, "Result") == "success"
-    assert board.run("pgrep", "-u", "fleetmark-controller").stdout == ""
+def test_it_ends_cleanly(device: SystemdDevice) -> None:
+    device.ask("systemctl", "stop", UNIT)
+    assert device.show(UNIT, "Result") == "success"
+    assert device.run("pgrep", "-u", "fleetmark-controller").stdout == ""

@@ -1,4 +1,4 @@
-"""Boards for tests: capabilities as an agent would report them."""
+"""Devices for tests: capabilities as an agent would report them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def interpreter(version: str = "3.11.7", arch: str = "x86_64", glibc: int = 36) 
     )
 
 
-def board(*interpreters: Interpreter, arch: str = "x86_64", memory: int = 4 << 30) -> Capabilities:
+def sample_device(
+    *interpreters: Interpreter, arch: str = "x86_64", memory: int = 4 << 30
+) -> Capabilities:
     tag = {"aarch64": "arm64"}.get(arch, arch)
     return Capabilities(
         os=Os("linux", "debian", "12", "6.1.0-13-amd64", "glibc", "2.36"),
@@ -48,4 +50,4 @@ def board(*interpreters: Interpreter, arch: str = "x86_64", memory: int = 4 << 3
 def subject(**changes: object) -> Subject:
     name = str(changes.pop("name", "bench-07"))
     labels = changes.pop("labels", {"site": "lab1", "row": "3"})
-    return Subject(name, dict(labels), board(**changes))  # type: ignore[call-overload,arg-type]
+    return Subject(name, dict(labels), sample_device(**changes))  # type: ignore[call-overload,arg-type]

@@ -1,7 +1,7 @@
-"""A board with 512 MB, for real: a limit of the kernel around a whole agent and its jobs.
+"""A device with 512 MB, for real: a limit of the kernel around a whole agent and its jobs.
 
 What is predicted to fit runs within it; what is not is refused with both figures, and nothing is
-sent: by the controller from what the board reported, and by the agent from what is free just then.
+sent: by the controller from what the device reported, and by the agent from what is free just then.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def boxed_fleet(folder: Path, prefix: tuple[str, ...]) -> Iterator[Fleet]:
         fleet.start_controller()
         start_boxed(fleet, "small", prefix)
         # Until it has looked for software its helpers need memory too.
-        until(lambda: "software detected" in fleet.log("small"), "what the board has")
+        until(lambda: "software detected" in fleet.log("small"), "what the device has")
         yield fleet
 
 
@@ -96,7 +96,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, group: Box) -> Iterator[Flee
 
 
 def blobs(fleet: Fleet) -> list[Path]:
-    """What has come to the board."""
+    """What has come to the device."""
     return [p for p in (fleet.folder / "small" / "cache").rglob("*") if p.is_file()]
 
 
@@ -106,14 +106,14 @@ def told(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def sent(fleet: Fleet) -> int:
-    """Bytes that the controller has sent to boards."""
+    """Bytes that the controller has sent to devices."""
     return int(str(fleet.query("SELECT coalesce(sum(bytes_sent), 0) FROM attempt")[0][0]))
 
 
-# The order of the tests is that of a board's first day: nothing there, then refused, then run.
+# The order of the tests is that of a device's first day: nothing there, then refused, then run.
 
 
-def test_the_limit_is_the_memory_of_the_board(fleet: Fleet) -> None:
+def test_the_limit_is_the_memory_of_the_device(fleet: Fleet) -> None:
     done = fleet.run("schedule", "fashion-mnist", "--fleet", "memory>=600MiB", "--dry-run")
     assert done.returncode == 3 and "memory is 512 MiB" in told(done)
     facts = json.loads(str(fleet.query("SELECT capabilities FROM device")[0][0]))
@@ -169,7 +169,7 @@ sys.stdin.read()
 
 
 def test_the_agent_refuses_what_does_not_fit_just_now(fleet: Fleet, group: Box) -> None:
-    """Something else on the board takes most of it; the controller cannot know."""
+    """Something else on the device takes most of it; the controller cannot know."""
     with subprocess.Popen(
         [*group.prefix, sys.executable, "-c", HOG, str(400 << 20)],
         stdin=subprocess.PIPE,
@@ -221,7 +221,7 @@ def test_what_it_has_shown_then_decides(fleet: Fleet) -> None:
     assert fleet.run(*ask, "--param", "min_duration_s=600", "--dry-run").returncode == 3
 
 
-def test_one_that_nearly_fills_the_board_runs(fleet: Fleet) -> None:
+def test_one_that_nearly_fills_the_device_runs(fleet: Fleet) -> None:
     done = fleet.run(
         *("schedule", "fashion-mnist", "--scenario", "Offline", "--mode", "performance"),
         *("--param", "batch_size=1024", "--wait"),

@@ -1,4 +1,4 @@
-"""Boards that are laid out below a folder: small programs, Pythons with modules, kernel files."""
+"""Devices that are laid out below a folder: small programs, Pythons with modules, kernel files."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ exec(code)
 """
 
 
-class Board:
-    """One board's file tree."""
+class DetectionDevice:
+    """One device's file tree."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -47,7 +47,7 @@ class Board:
         return path
 
     def python(self, name: str = "python3") -> Path:
-        """A Python of the board; its modules are files below the folder that is returned."""
+        """A Python of the device; its modules are files below the folder that is returned."""
         site = self.root / "site" / name
         site.mkdir(parents=True)
         boot = self.file(

@@ -15,38 +15,38 @@ from fleetmark_agent.software.engine import detect
 from fleetmark_agent.software.models import DetectedSoftware, DetectionStatus
 from fleetmark_agent.software.rules import BadRule, load_rules, parse_rule
 from fleetmark_core.serde import parse_document
-from tests.support.detection_boards import RULES, Board, gone
-from tests.unit.agent import test_software_board as unit
-from tests.unit.agent.test_software_board import POLICY, rule
+from tests.support.detection_devices import RULES, DetectionDevice, gone
+from tests.unit.agent import test_software_device as unit
+from tests.unit.agent.test_software_device import POLICY, rule
 
 # Fixtures of the unit tests.
-board = unit.board
+device = unit.device
 
 
-def test_cpufreq(board: Board) -> None:
-    assert board.verdicts("cpufreq") == [("absent", "")]
+def test_cpufreq(device: DetectionDevice) -> None:
+    assert device.verdicts("cpufreq") == [("absent", "")]
     for number in (0, 4):
-        board.file(f"{POLICY}{number}/scaling_governor", "ondemand\n")
-    board.file(f"{POLICY}0/scaling_available_governors", "ondemand performance \n")
-    board.file(f"{POLICY}0/cpuinfo_max_freq", "1800000\n")
-    [found] = board.find("cpufreq")
+        device.file(f"{POLICY}{number}/scaling_governor", "ondemand\n")
+    device.file(f"{POLICY}0/scaling_available_governors", "ondemand performance \n")
+    device.file(f"{POLICY}0/cpuinfo_max_freq", "1800000\n")
+    [found] = device.find("cpufreq")
     assert (found.verdict.value, found.path) == ("found", f"/{POLICY}0/scaling_governor")
     assert found.details["governors"] == "ondemand performance"
     assert (found.details["governor"], found.details["maximum_khz"]) == ("ondemand", "1800000")
     assert found.details["policies"] == "2"
     for number in (0, 4):
-        board.file(f"{POLICY}{number}/scaling_governor", "<unsupported>\n")
-    assert board.verdicts("cpufreq") == [("broken", "")]
+        device.file(f"{POLICY}{number}/scaling_governor", "<unsupported>\n")
+    assert device.verdicts("cpufreq") == [("broken", "")]
 
 
-def test_thermal_zones(board: Board) -> None:
-    assert board.verdicts("thermal") == [("absent", "")]
+def test_thermal_zones(device: DetectionDevice) -> None:
+    assert device.verdicts("thermal") == [("absent", "")]
     readings = {0: "48686\n", 1: "-274000\n", 2: "nan\n", 10: "61000\n"}
     for number, reading in readings.items():
-        board.file(f"sys/class/thermal/thermal_zone{number}/temp", reading)
-        board.file(f"sys/class/thermal/thermal_zone{number}/type", f"zone-{number}\n")
-    (board.root / "sys/class/thermal/thermal_zone11/temp").mkdir(parents=True)
-    found = board.find("thermal")
+        device.file(f"sys/class/thermal/thermal_zone{number}/temp", reading)
+        device.file(f"sys/class/thermal/thermal_zone{number}/type", f"zone-{number}\n")
+    (device.root / "sys/class/thermal/thermal_zone11/temp").mkdir(parents=True)
+    found = device.find("thermal")
     assert [(f.verdict.value, f.details.get("zone")) for f in found] == [
         ("found", "zone-0"),
         ("broken", None),
@@ -58,61 +58,61 @@ def test_thermal_zones(board: Board) -> None:
     assert found[4].reason == "it cannot be read: Is a directory"
 
 
-def test_rapl(board: Board) -> None:
-    assert board.verdicts("rapl") == [("absent", "")]
+def test_rapl(device: DetectionDevice) -> None:
+    assert device.verdicts("rapl") == [("absent", "")]
     zone = "sys/class/powercap/intel-rapl:0"
-    board.file(f"{zone}/energy_uj", "123456789\n")
-    board.file(f"{zone}/name", "package-0\n")
-    board.file(f"{zone}/max_energy_range_uj", "262143328850\n")
-    [found] = board.find("rapl")
+    device.file(f"{zone}/energy_uj", "123456789\n")
+    device.file(f"{zone}/name", "package-0\n")
+    device.file(f"{zone}/max_energy_range_uj", "262143328850\n")
+    [found] = device.find("rapl")
     assert found.verdict is DetectionStatus.FOUND
     assert found.details == {"zone": "package-0", "range_uj": "262143328850"}
-    board.file(f"{zone}/energy_uj", "\n")
-    assert board.verdicts("rapl") == [("broken", "")]
+    device.file(f"{zone}/energy_uj", "\n")
+    assert device.verdicts("rapl") == [("broken", "")]
     if os.getuid():
-        (board.root / zone / "energy_uj").chmod(0)
-        assert board.find("rapl")[0].reason == "it cannot be read: Permission denied"
+        (device.root / zone / "energy_uj").chmod(0)
+        assert device.find("rapl")[0].reason == "it cannot be read: Permission denied"
 
 
-def test_a_program_that_hangs_is_ended_with_its_children(board: Board) -> None:
-    pids = board.root / "pids"
-    board.program(
+def test_a_program_that_hangs_is_ended_with_its_children(device: DetectionDevice) -> None:
+    pids = device.root / "pids"
+    device.program(
         "hang",
         f"/bin/sleep 300 & echo $$ $! > {pids}; /bin/sleep 300",
     )
-    [found] = board.find(rule(["hang"], time_limit_s=1))
+    [found] = device.find(rule(["hang"], time_limit_s=1))
     assert found.verdict is DetectionStatus.BROKEN
     assert found.reason == "time limit of 1 s exceeded"
     assert all(gone(int(pid)) for pid in pids.read_text().split())
 
 
-def test_a_child_s_child_that_keeps_the_pipe_holds_nothing_up(board: Board) -> None:
-    pids = board.root / "pids"
-    board.program("daemon", f"/bin/sleep 300 & echo $! > {pids}; echo version 3")
-    [found] = board.find(rule(["daemon"], version_pattern=r"version (\d+)", time_limit_s=60))
+def test_a_child_s_child_that_keeps_the_pipe_holds_nothing_up(device: DetectionDevice) -> None:
+    pids = device.root / "pids"
+    device.program("daemon", f"/bin/sleep 300 & echo $! > {pids}; echo version 3")
+    [found] = device.find(rule(["daemon"], version_pattern=r"version (\d+)", time_limit_s=60))
     assert (found.verdict, found.version) == (DetectionStatus.FOUND, "3")
     assert gone(int(pids.read_text()))
 
 
-def test_the_whole_detection_has_a_limit(board: Board) -> None:
+def test_the_whole_detection_has_a_limit(device: DetectionDevice) -> None:
     for number in range(20):
-        board.program(f"hang{number}", "/bin/sleep 300")
+        device.program(f"hang{number}", "/bin/sleep 300")
     made = rule(["hang*"], time_limit_s=60)
-    found = board.find(made, time_limit_s=1.5)
+    found = device.find(made, time_limit_s=1.5)
     assert [f.verdict for f in found] == [DetectionStatus.BROKEN]
     assert "time limit of" in found[0].reason
 
 
-def test_thousands_of_lines_and_no_end_of_lines(board: Board) -> None:
+def test_thousands_of_lines_and_no_end_of_lines(device: DetectionDevice) -> None:
     lines = "i=0; while [ $i -lt 20000 ]; do echo line $i of a log; i=$((i+1)); done"
-    board.program("talk", f"echo version 7; {lines}")
-    [found] = board.find(rule(["talk"], version_pattern=r"version (\d+)", time_limit_s=60))
+    device.program("talk", f"echo version 7; {lines}")
+    [found] = device.find(rule(["talk"], version_pattern=r"version (\d+)", time_limit_s=60))
     assert (found.verdict, found.version) == (DetectionStatus.FOUND, "7")
-    board.program(
+    device.program(
         "endless", "while :; do echo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; done"
     )
-    board.program("endless", "exec /usr/bin/yes version")
-    [found] = board.find(rule(["endless"], time_limit_s=60))
+    device.program("endless", "exec /usr/bin/yes version")
+    [found] = device.find(rule(["endless"], time_limit_s=60))
     assert found.verdict is DetectionStatus.BROKEN and "its output exceeds" in found.reason
 
 
@@ -120,35 +120,37 @@ def test_thousands_of_lines_and_no_end_of_lines(board: Board) -> None:
     "output",
     [b"\xff\xfe\x00\x01", b"", b"\n\n\n", b"version \n", b"\x1b[31mred\x1b[0m", b"a" * 99999],
 )
-def test_garbage_is_broken_and_stays_printable(board: Board, output: bytes) -> None:
-    data = board.file("garbage", output)
-    board.program("noise", f"exec /bin/cat {data}")
-    [found] = board.find(rule(["noise"], version_pattern=r"version (\d+)"))
+def test_garbage_is_broken_and_stays_printable(device: DetectionDevice, output: bytes) -> None:
+    data = device.file("garbage", output)
+    device.program("noise", f"exec /bin/cat {data}")
+    [found] = device.find(rule(["noise"], version_pattern=r"version (\d+)"))
     assert found.verdict is DetectionStatus.BROKEN and "its output has no version" in found.reason
     assert found.reason.isprintable() and len(found.reason) <= 300
 
 
 def test_programs_have_no_terminal_no_input_and_a_clean_environment(
-    board: Board, monkeypatch: pytest.MonkeyPatch
+    device: DetectionDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("SUDO_ASKPASS", "SSH_ASKPASS", "SSH_AUTH_SOCK", "LD_PRELOAD_X", "DISPLAY"):
         monkeypatch.setenv(name, "/tmp/x")
-    board.program("asks", """
+    device.program("asks", """
 if read answer; then echo input=yes; fi
 if ( : < /dev/tty ) 2>/dev/null; then echo terminal=yes; fi
 echo "leaked=$SUDO_ASKPASS$SSH_ASKPASS$SSH_AUTH_SOCK$LD_PRELOAD_X$DISPLAY"
 echo "home=$HOME"; echo "folder=$(pwd)"; echo "path=$PATH"
 """)  # fmt: skip
-    [found] = board.find(rule(["asks"], prove={"command": ["{path}"]}))
+    [found] = device.find(rule(["asks"], prove={"command": ["{path}"]}))
     assert found.verdict is DetectionStatus.FOUND
     details = found.details
     assert set(details) == {"home", "folder", "path"}
     assert details["home"] == details["folder"] and "fleetmark-detect-" in details["home"]
     assert not Path(details["home"]).exists()
-    assert details["path"] == str(board.bin)
+    assert details["path"] == str(device.bin)
 
 
-def test_a_rule_that_makes_no_sense_does_not_hide_the_others(board: Board, tmp_path: Path) -> None:
+def test_a_rule_that_makes_no_sense_does_not_hide_the_others(
+    device: DetectionDevice, tmp_path: Path
+) -> None:
     folder = tmp_path / "soft"
     for name, text in {
         "bad": "kind = ",
@@ -170,8 +172,8 @@ def test_a_rule_that_makes_no_sense_does_not_hide_the_others(board: Board, tmp_p
     assert sorted(bad) == list(wrong)
     assert "FIFO, not a regular file" in bad["fifo"]
     assert "64 bits" in bad["digits"]
-    board.program("good", "exit 0")
-    found = detect(board.place(), rules, bad).findings
+    device.program("good", "exit 0")
+    found = detect(device.place(), rules, bad).findings
     verdicts = {f.rule: f.verdict.value for f in found}
     assert verdicts.pop("good") == "found"
     assert verdicts == dict.fromkeys(wrong, "absent")
@@ -191,7 +193,7 @@ def test_this_machine_through_the_helper_which_leaves_nothing(tmp_path: Path) ->
     for folder in (home, temporary, bin_):
         folder.mkdir()
     pid = tmp_path / "pid"
-    fake = Board(tmp_path / "board").program(
+    fake = DetectionDevice(tmp_path / "board").program(
         "git",
         f"/usr/bin/setsid /bin/sleep 300 & echo $! > {pid}\n"
         "echo nothing > $HOME/.gitconfig; echo git version 2.50.0",
@@ -221,11 +223,11 @@ def test_this_machine_through_the_helper_which_leaves_nothing(tmp_path: Path) ->
 
 @pytest.mark.parametrize("moment", range(6))
 def test_a_helper_that_is_ended_leaves_nothing_either(tmp_path: Path, moment: int) -> None:
-    board, temporary = Board(tmp_path / "board"), tmp_path / "tmp"
+    device, temporary = DetectionDevice(tmp_path / "board"), tmp_path / "tmp"
     temporary.mkdir()
     for name in ("git", "cmake", "docker", "podman", "adb", "bwrap"):
-        board.program(name, f"/bin/sleep 300 & echo $$ $! >> {tmp_path}/pids; /bin/sleep 300")
-    environment = {**os.environ, "PATH": f"{board.bin}:/usr/bin", "TMPDIR": str(temporary)}
+        device.program(name, f"/bin/sleep 300 & echo $$ $! >> {tmp_path}/pids; /bin/sleep 300")
+    environment = {**os.environ, "PATH": f"{device.bin}:/usr/bin", "TMPDIR": str(temporary)}
     command = [sys.executable, "-I", "-m", "fleetmark_agent.software"]
     helper = subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

@@ -1,4 +1,4 @@
-"""Another board's /sys and /proc, as files below a folder: what a test sets, the agent reads."""
+"""Another device's /sys and /proc, as files below a folder: what a test sets, the agent reads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 CPU = "sys/devices/system/cpu"
 
 
-class BoardTree:
+class DeviceTree:
     """A tree of small files. Every file is replaced whole, so that nobody reads half of it."""
 
     def __init__(self, root: Path) -> None:
@@ -27,7 +27,7 @@ class BoardTree:
         """Read one file."""
         return (self.root / path).read_text().strip()
 
-    # What boards have.
+    # What devices have.
 
     def temperature(self, celsius: float) -> None:
         self.put("sys/class/thermal/thermal_zone0/type", "cpu-thermal")
@@ -72,8 +72,8 @@ class BoardTree:
         self.put(f"{folder}/max_energy_range_uj", wraps_at)
         self.put(f"{folder}/energy_uj", microjoules)
 
-    def calm(self) -> BoardTree:
-        """A board with everything, and nothing the matter with it."""
+    def calm(self) -> DeviceTree:
+        """A device with everything, and nothing the matter with it."""
         self.temperature(45)
         self.clock(1800)
         self.ceiling(1800)
