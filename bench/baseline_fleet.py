@@ -69,8 +69,8 @@ def measure_bare(plan: Plan, folder: Path) -> dict[int, Size]:
                         pace.wait()
                         began = time.monotonic()
                         push(str(number).encode())
-                        told = float(clients[place].hears("accepted")[1])
-                        figures.dispatch_ms.append(1000 * (told - began))
+                        reported = float(clients[place].hears("accepted")[1])
+                        figures.dispatch_ms.append(1000 * (reported - began))
                 herd.leave()
     return found
 

@@ -83,19 +83,19 @@ class Bench:
         words = [subject.benchmark, "--fleet", "name=bench", *JOB]
         for variation in subject.variations:
             words += ["--variation", variation]
-        said = json.loads(
+        output = json.loads(
             self.lab.controller(
                 "schedule", *words, "--param", f"min_duration_s={seconds}", "--json"
             )
         )
-        campaign = said["campaign_id"]
+        campaign = output["campaign_id"]
         # A short block of a slow model may have too few queries for a VALID result.
-        said = self.lab.controller("campaign", "watch", campaign, may_end_with=(0, 1))
+        output = self.lab.controller("campaign", "watch", campaign, may_end_with=(0, 1))
         runs = json.loads(
             self.lab.controller("results", "list", "--runs", "--campaign", campaign, "--json")
         )
         if len(runs) != 1:
-            raise RuntimeError(f"the job left no run: {said.strip().splitlines()[-1]}")
+            raise RuntimeError(f"the job left no run: {output.strip().splitlines()[-1]}")
         return {name: float(runs[0][f"latency_{name}_ms"]) for name in QUANTILES}
 
     def bare(self, kind: str, subject: Subject, seconds: float) -> dict[str, float]:

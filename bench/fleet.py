@@ -172,8 +172,8 @@ class Ours:
                 pace.wait()
                 began = time.monotonic()
                 self.submit(f"name=herd{number:04}")
-                job_id, told, at_unix_ns = herd.children[place].hears("accepted")
-                found.submit_ms.append(1000 * (float(told) - began))
+                job_id, reported, at_unix_ns = herd.children[place].hears("accepted")
+                found.submit_ms.append(1000 * (float(reported) - began))
                 orders[job_id] = int(at_unix_ns)
         ready = self.ready_unix_ns()
         found.dispatch_ms = [(at - ready[job_id]) / 1e6 for job_id, at in orders.items()]

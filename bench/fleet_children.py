@@ -75,8 +75,8 @@ class Child:
             except queue.Empty:
                 line = ""
             if not line:
-                said = self._log.read_text(errors="replace").strip().splitlines()
-                last = said[-1] if said else "no word"
+                output = self._log.read_text(errors="replace").strip().splitlines()
+                last = output[-1] if output else "no word"
                 raise RuntimeError(f"{self.process.args} said no {word!r}: {last}")
             first, *rest = line.split()
             if first == word:

@@ -49,12 +49,12 @@ def labgrid_visible_s(programs: Path, count: int, processes: int, folder: Path) 
     address = f"127.0.0.1:{free_port()}"
     python, herd = programs / "python", HERE / "peers" / "labgrid_herd.py"
     log = folder / "labgrid.log"
-    with log.open("ab") as said:
+    with log.open("ab") as output:
         coordinator = subprocess.Popen(
             [str(programs / "labgrid-coordinator"), "--listen", address],
             cwd=folder,  # stores its places there
-            stdout=said,
-            stderr=said,
+            stdout=output,
+            stderr=output,
         )
     try:
         until(lambda: b"listening on" in log.read_bytes(), "labgrid's coordinator")
@@ -100,9 +100,9 @@ def flower_first_result_s(programs: Path, tries: int, folder: Path) -> list[floa
 
     def start(name: str, *words: str) -> Path:
         log = folder / f"{name}.log"
-        with log.open("ab") as said:
+        with log.open("ab") as output:
             child = subprocess.Popen(
-                [str(programs / name), "--insecure", *words], env=own, stdout=said, stderr=said
+                [str(programs / name), "--insecure", *words], env=own, stdout=output, stderr=output
             )
         children.append(child)
         return log

@@ -38,7 +38,7 @@ from fleetmark_controller.mlperf.stored_run import StoredRun
 FULL_S = 600.0
 BENCHMARK = "fashion-mnist-50000"
 DEVICE = "bench-01"
-SAID = (
+OUTPUT = (
     *("status=available", "system_type=edge", "system_name=A machine of a rehearsal"),
     *("host_processors_per_node=1", "host_memory_configuration=unknown: a rehearsal"),
     *("host_storage_type=SSD", "host_networking=loopback", "host_networking_topology=none"),
@@ -58,7 +58,7 @@ def main() -> int:
         lab.start_controller(f'mirror = "{options.mirror}"\n' if options.mirror else "")
         lab.start_agent(DEVICE)
         _measure(lab, options)
-        lab.controller("fleet", "set-system-info", DEVICE, *SAID)
+        lab.controller("fleet", "set-system-info", DEVICE, *OUTPUT)
         tree = room / "submission"
         _export(lab, tree, options)
         own = _own_verdict(lab, tree, options.round)
@@ -133,9 +133,9 @@ def _export(lab: Lab, tree: Path, options: argparse.Namespace) -> None:
 
     with Client(lab.address, str(admin_file(lab.folder / "controller"))) as client:
         runs = [_as_if_long(run) for run in export_mlperf.stored_runs(client)]
-        said = export_mlperf.descriptions_of(client)
+        output = export_mlperf.descriptions_of(client)
         read = functools.cache(client.blob)
-        export_mlperf.write_submission(runs, said, read, layout, tree, short)
+        export_mlperf.write_submission(runs, output, read, layout, tree, short)
 
 
 def _as_if_long(run: StoredRun) -> StoredRun:

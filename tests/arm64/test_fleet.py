@@ -56,8 +56,8 @@ def test_a_dry_run_says_what_is_built_first_and_why_the_third_device_is_left_out
     [build] = plan["builds"]
     assert build["wheel"] == "mlcommons_loadgen-6.0.17-cp311-cp311-manylinux_2_28_aarch64.whl"
     assert build["minutes"] >= 1
-    told = fleet.run("schedule", "fashion-mnist", *SMALL, "--dry-run").stdout
-    assert "Built first, once" in told and "Left out" in told
+    reported = fleet.run("schedule", "fashion-mnist", *SMALL, "--dry-run").stdout
+    assert "Built first, once" in reported and "Left out" in reported
 
 
 def test_any_package_that_has_only_sources_is_built_and_runs_on_the_device(
@@ -81,15 +81,15 @@ def test_any_package_that_has_only_sources_is_built_and_runs_on_the_device(
         "print(predefined.mkCrcFun('crc-32')(b'123456789'), _crcfunext.__file__)"
     )
     command = [str(fleet.userland.python), "-I", "-c", question, str(tmp_path)]
-    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-    assert said[0] == str(0xCBF43926)
-    assert "aarch64" in said[1]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    assert output[0] == str(0xCBF43926)
+    assert "aarch64" in output[1]
 
 
-def campaign_of(said: str) -> str:
+def campaign_of(output: str) -> str:
     """The campaign that `schedule` says it made."""
-    found = re.search(r"^Campaign ([0-9a-f-]{36}):", said, re.MULTILINE)
-    assert found, said
+    found = re.search(r"^Campaign ([0-9a-f-]{36}):", output, re.MULTILINE)
+    assert found, output
     return found[1]
 
 
@@ -106,8 +106,8 @@ def test_a_campaign_runs_on_exactly_the_two_arm64_devices(
     print(done.stderr + done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
     if not fleet.has_loadgen:
-        told = "building mlcommons-loadgen 6.0.17 for Python 3.11 on aarch64, once"
-        assert told in done.stderr
+        reported = "building mlcommons-loadgen 6.0.17 for Python 3.11 on aarch64, once"
+        assert reported in done.stderr
         fleet.keep_builds()
         fleet.has_loadgen = True
     campaign = campaign_of(done.stdout)

@@ -17,14 +17,14 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def test_another_machine_is_told(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_machine_is_reported(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "riscv64")
     with pytest.raises(CannotBeMade, match="riscv64"):
         userland.userland()
     assert not cache.exists()
 
 
-def test_a_machine_without_apt_is_told(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_apt_is_reported(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     monkeypatch.setenv("PATH", str(cache))
     with pytest.raises(CannotBeMade, match="apt-get is not installed"):
@@ -32,7 +32,7 @@ def test_a_machine_without_apt_is_told(cache: Path, monkeypatch: pytest.MonkeyPa
     assert list(cache.iterdir()) == []
 
 
-def test_sources_that_do_not_answer_are_told(
+def test_sources_that_do_not_answer_are_reported(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")

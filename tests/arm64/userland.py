@@ -108,16 +108,16 @@ def userland() -> Userland:
             _prove(Userland(scratch))
             scratch.rename(target)
         except (FleetmarkError, OSError, subprocess.SubprocessError) as error:
-            raise CannotBeMade(_told(error)) from error
+            raise CannotBeMade(_reported(error)) from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     return Userland(target)
 
 
-def _told(error: Exception) -> str:
+def _reported(error: Exception) -> str:
     if isinstance(error, subprocess.CalledProcessError):
-        said = str(error.stderr or error.stdout or "").strip().splitlines()[-3:]
-        return f"{Path(str(error.cmd[0])).name} failed: {' '.join(said)}"
+        output = str(error.stderr or error.stdout or "").strip().splitlines()[-3:]
+        return f"{Path(str(error.cmd[0])).name} failed: {' '.join(output)}"
     return str(error)
 
 
@@ -159,9 +159,9 @@ def _prove(made: Userland) -> None:
         "import sys; sys.path.append(sys.argv[1]); import grpc, platform, psutil; "
         "print(platform.machine(), sys.executable)"
     )
-    said = _run(str(made.python), "-I", "-c", question, str(made.dependencies)).split(maxsplit=1)
-    if said != ["aarch64", str(made.python)]:
-        raise CannotBeMade(f"the userland says that it is {said}")
+    output = _run(str(made.python), "-I", "-c", question, str(made.dependencies)).split(maxsplit=1)
+    if output != ["aarch64", str(made.python)]:
+        raise CannotBeMade(f"the userland says that it is {output}")
 
 
 def _run(*command: str) -> str:

@@ -48,7 +48,7 @@ def test_the_document(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "output"),
     [
         (("last", "last"), 2, "runs in common"),
         (("last:thread=1", "last:threads=2"), 2, "Did you mean 'threads'?"),
@@ -60,11 +60,11 @@ def test_the_document(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, tmp_path: P
     ],
 )
 def test_comparisons_that_cannot_be_made(
-    fleet: Fleet, arguments: tuple[str, ...], code: int, said: str
+    fleet: Fleet, arguments: tuple[str, ...], code: int, output: str
 ) -> None:
     done = fleet.run("compare", *arguments)
     assert (done.returncode, done.stdout) == (code, "")
-    assert said in done.stderr
+    assert output in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -88,8 +88,8 @@ def test_a_replay(fleet: Fleet) -> None:
     replay = [first if word == "RUN" else word for word in REPLAY[1:]]
     done = fleet.run(*replay)
     assert done.returncode == 0, done.stderr
-    for said in ("latency_p50_ms", "now, least", "loadgen_validity"):
-        assert said in done.stdout, done.stdout
+    for output in ("latency_p50_ms", "now, least", "loadgen_validity"):
+        assert output in done.stdout, done.stdout
     assert "program_result." not in done.stdout, "the same lock runs alike"
     made = fleet.query(
         "SELECT lockfile_sha256, parameters, device FROM runs JOIN campaigns USING (campaign_id)"

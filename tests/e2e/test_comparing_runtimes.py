@@ -47,12 +47,12 @@ def shell(fleet: Fleet, folder: Path, script: str) -> str:
 
 def test_the_document(fleet: Fleet, tmp_path: Path) -> None:
     shipped, own = re.findall(r"```sh\n(.*?)```", DOCUMENT, re.DOTALL)
-    said = shell(fleet, tmp_path, shipped)
-    assert "12 jobs on 1 device" in said and "6 pairs" in said
+    output = shell(fleet, tmp_path, shipped)
+    assert "12 jobs on 1 device" in output and "6 pairs" in output
     for form in ("onnx", "tflite"):
         shutil.copyfile(MODELS / f"dscnn_fp32.{form}", tmp_path / f"my-cnn.{form}")
-    said = shell(fleet, tmp_path, own)
-    assert "12 jobs on 1 device" in said and "6 pairs" in said
+    output = shell(fleet, tmp_path, own)
+    assert "12 jobs on 1 device" in output and "6 pairs" in output
     rows = fleet.query(
         "SELECT benchmark, runtime, count(*) FROM runs WHERE official GROUP BY 1, 2 ORDER BY 1, 2"
     )

@@ -269,9 +269,9 @@ def _import_power(device: Device, run: str, found: dict[str, Any]) -> None:
         at = (started + timedelta(seconds=0.1 + number / 4)).strftime("%m-%d-%Y %H:%M:%S.%f")[:-3]
         lines.append(f"Time,{at},Watts,{24 + number},Volts,228.5,Amps,0.2,PF,0.48,Mark,x")
     path.write_text("\n".join(lines) + "\n")
-    told = device.fleet.run("results", "import-power", run, str(path), "--json")
-    assert told.returncode == 0, told.stderr
-    reply = json.loads(told.stdout)
+    reported = device.fleet.run("results", "import-power", run, str(path), "--json")
+    assert reported.returncode == 0, reported.stderr
+    reply = json.loads(reported.stdout)
     for _ in range(2):
         assert device.fleet.run("results", "import-power", run, str(path)).returncode == 0
         after = device.figures(run)

@@ -108,8 +108,8 @@ def test_a_controller_that_only_takes_new_devices_costs_no_token(
                 stderr=log,
             )
         fleet.children["walled"] = agent
-        said = f"enrolled devices cannot reach it at {host}:{port}: no controller answers at"
-        until(lambda: said in (tmp_path / "log").read_text(), "the warning", 60)
+        output = f"enrolled devices cannot reach it at {host}:{port}: no controller answers at"
+        until(lambda: output in (tmp_path / "log").read_text(), "the warning", 60)
         assert spent(fleet, made["token_id"]) == 0
         # The wall falls: the same agent goes on by itself.
         other = Tunnel(host, port, port)

@@ -48,7 +48,7 @@ def test_the_commands_about_releases_work_in_their_order(fleet: Fleet) -> None:
 
 def test_the_commands_about_the_sandbox_work(fleet: Fleet) -> None:
     doctor, as_json, schedule = commands("docs/explanation/sandbox.md")
-    said = {}
+    output = {}
     for words in (doctor, as_json):
         done = subprocess.run(
             [str(BIN / words[0]), *words[1:], "--home", str(fleet.folder / "doctor")],
@@ -58,9 +58,9 @@ def test_the_commands_about_the_sandbox_work(fleet: Fleet) -> None:
             timeout=120,
         )
         assert done.returncode == 0, (words, done.stderr)
-        said[len(words)] = done.stdout
-    level = json.loads(said[3])["sandbox"]["level"]
-    assert re.search(rf"^sandbox +{level}$", said[2], re.MULTILINE)
+        output[len(words)] = done.stdout
+    level = json.loads(output[3])["sandbox"]["level"]
+    assert re.search(rf"^sandbox +{level}$", output[2], re.MULTILINE)
     enough = level in ("landlock", "bubblewrap")
     assert fleet.run(*schedule[1:]).returncode == (0 if enough else 3)
 
@@ -125,12 +125,12 @@ def test_the_commands_of_the_readme_work_as_pasted(tmp_path: Path, user: str) ->
         start_new_session=True,
     )
     try:
-        said, _ = shell.communicate(timeout=280)
+        output, _ = shell.communicate(timeout=280)
     finally:
         # What a line that failed left running has the shell's process group.
         with suppress(ProcessLookupError):
             os.killpg(shell.pid, signal.SIGKILL)
-    assert shell.returncode == 0, said
+    assert shell.returncode == 0, output
     assert (tmp_path / "runs.csv").read_text().count("\n") == 9
     assert (tmp_path / "backup-of-today" / "results.db").exists()
-    assert '"accuracy"' in said
+    assert '"accuracy"' in output

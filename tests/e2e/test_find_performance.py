@@ -34,7 +34,7 @@ def run_of(fleet: Fleet, *words: str) -> dict[str, Any]:
     return found
 
 
-def test_a_search_is_stored_shown_and_told_to_the_next_run(fleet: Fleet) -> None:
+def test_a_search_is_stored_shown_and_reported_to_the_next_run(fleet: Fleet) -> None:
     search = run_of(fleet, "--scenario", "Offline", "--mode", "find-performance")
     assert search["mode"] == "find-performance" and not search["submittable"]
     trace = search["search"]
@@ -49,7 +49,7 @@ def test_a_search_is_stored_shown_and_told_to_the_next_run(fleet: Fleet) -> None
 
 
 @pytest.mark.slow
-def test_who_says_it_himself_or_asks_for_something_else_is_told_nothing(fleet: Fleet) -> None:
+def test_who_says_it_himself_or_asks_for_something_else_is_reported_nothing(fleet: Fleet) -> None:
     mine = run_of(
         fleet, "--scenario", "Offline", "--mode", "performance", "--param", "target_qps=99"
     )
@@ -68,7 +68,7 @@ def test_who_says_it_himself_or_asks_for_something_else_is_told_nothing(fleet: F
         assert now == then["provenance"]["order"]["parameters"]
 
 
-def test_people_see_each_test_of_a_search(fleet: Fleet) -> None:
+def test_operators_see_each_test_of_a_search(fleet: Fleet) -> None:
     (run_id, search) = fleet.query("SELECT run_id, search FROM runs WHERE search IS NOT NULL")[0]
     shown = fleet.run("results", "show", str(run_id))
     assert "Found: " in shown.stdout and "asked samples/s" in shown.stdout
@@ -91,7 +91,7 @@ def test_a_compliance_test_runs_on_a_device(fleet: Fleet) -> None:
 
 
 @pytest.mark.slow
-def test_server_is_told_the_rate_that_was_found(fleet: Fleet) -> None:
+def test_server_is_reported_the_rate_that_was_found(fleet: Fleet) -> None:
     words = ("--scenario", "Server", "--param", "target_latency_ms=500")
     trace = run_of(fleet, *words, "--mode", "find-performance")["search"]
     assert trace["unit"] == "queries_per_s" and trace["latency_limit_ms"] == 500

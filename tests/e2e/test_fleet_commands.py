@@ -109,7 +109,7 @@ def refused(fleet: Fleet, code: int, *arguments: str) -> str:
     return done.stderr
 
 
-def test_labels_of_people_win_and_last(fleet: Fleet) -> None:
+def test_labels_of_operators_win_and_last(fleet: Fleet) -> None:
     ok(fleet, "fleet", "label", "one", "rack=r7", "site=lab9")
     assert device(fleet, "one")["device"]["labels"] == {"rack": "r7", "site": "lab9"}
     fleet.kill("one", 15)  # type: ignore[arg-type]
@@ -162,9 +162,9 @@ def test_an_unknown_word_gets_a_caret_everywhere(fleet: Fleet) -> None:
         ["results", "list"],
         ["export", "--format", "csv", "--out", "x.csv"],
     ):
-        said = refused(fleet, 2, *command, "--fleet", "linux,sit=lab1")
-        assert "did you mean 'site'?" in said
-        assert "\n  linux,sit=lab1\n        ^^^" in said
+        output = refused(fleet, 2, *command, "--fleet", "linux,sit=lab1")
+        assert "did you mean 'site'?" in output
+        assert "\n  linux,sit=lab1\n        ^^^" in output
 
 
 def test_a_dry_run_explains_every_device_even_if_none_matches(fleet: Fleet) -> None:
@@ -228,8 +228,8 @@ def test_a_drained_device_waits_says_so_and_is_resumed(fleet: Fleet) -> None:
 def test_each_hold_of_a_device_ends_alone(fleet: Fleet) -> None:
     ok(fleet, "fleet", "drain", "one", "--reason", "new fan")
     ok(fleet, "fleet", "reserve", "one", "--for", "1h")
-    said = ok(fleet, "fleet", "undrain", "one")
-    assert said.startswith("one: still reserved for local until ")
+    output = ok(fleet, "fleet", "undrain", "one")
+    assert output.startswith("one: still reserved for local until ")
     ok(fleet, "fleet", "drain", "one")
     assert ok(fleet, "fleet", "unreserve", "one") == "one: still drained\n"
     assert ok(fleet, "fleet", "unquarantine", "one") == "one: still drained\n"
@@ -275,8 +275,8 @@ def test_old_names_of_commands_work_and_name_the_new_ones(fleet: Fleet) -> None:
 
 def test_a_reserved_device_takes_its_holders_jobs_only(fleet: Fleet) -> None:
     anna, ben = (credentials(fleet, name) for name in ("anna", "ben"))
-    said = ok(fleet, "fleet", "reserve", "one", "--for", "1h", *anna)
-    assert "one is reserved for anna until" in said
+    output = ok(fleet, "fleet", "reserve", "one", "--for", "1h", *anna)
+    assert "one is reserved for anna until" in output
     assert "reserved for anna" in refused(fleet, 4, "fleet", "reserve", "one", "--for", "1h", *ben)
     other = submit(fleet, "--fleet", "name=one", *ben)
     hers = submit(fleet, "--fleet", "name=one", *anna)
@@ -310,7 +310,7 @@ def test_nobody_acts_in_the_name_of_another(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "output"),
     [
         (("fleet", "reserve", "one", "--for", "soon"), "'soon' is not a duration, such as 90s"),
         (("fleet", "reserve", "one", "--for", "0"), "'0' is too short: the minimum is 1s"),
@@ -320,8 +320,8 @@ def test_nobody_acts_in_the_name_of_another(fleet: Fleet) -> None:
         (("schedule", "toy", "--deadline", "-1"), "'-1' is not a duration"),
     ],
 )
-def test_times_are_read_alike_everywhere(fleet: Fleet, words: tuple[str, ...], said: str) -> None:
-    assert said in refused(fleet, 2, *words)
+def test_times_are_read_alike_everywhere(fleet: Fleet, words: tuple[str, ...], output: str) -> None:
+    assert output in refused(fleet, 2, *words)
 
 
 def test_a_paused_campaign_waits(fleet: Fleet) -> None:
@@ -342,8 +342,8 @@ def test_a_deadline_ends_what_waits_and_says_for_what(fleet: Fleet) -> None:
     until_ended(fleet, late)
     (job,) = jobs(fleet, late)
     assert job["state"] == "FAILED"
-    said = ok(fleet, "jobs", "show", job["job_id"])
-    assert "its deadline passed: one is drained (new fan)" in said
+    output = ok(fleet, "jobs", "show", job["job_id"])
+    assert "its deadline passed: one is drained (new fan)" in output
     ok(fleet, "fleet", "undrain", "one")
 
 
@@ -369,10 +369,10 @@ def test_cancelling_is_confirmed_by_the_devices_and_cancelled_jobs_can_be_retrie
         ),
         "two running jobs",
     )
-    said = ok(fleet, "campaign", "cancel", campaign)
-    assert "Cancelling 4 jobs" in said
-    assert "one confirmed" in said
-    assert "two confirmed" in said
+    output = ok(fleet, "campaign", "cancel", campaign)
+    assert "Cancelling 4 jobs" in output
+    assert "one confirmed" in output
+    assert "two confirmed" in output
     assert states(fleet, campaign) == {"CANCELLED"}
     assert "Nothing to cancel" in ok(fleet, "campaign", "cancel", campaign)
     assert "Nothing to retry" in ok(fleet, "campaign", "retry", campaign)
@@ -507,7 +507,7 @@ def test_a_device_is_renamed_with_its_results_and_removed_without_them(fleet: Fl
     fleet.start_agent("zwei")
 
 
-def test_what_people_decide_is_in_the_audit_log(fleet: Fleet) -> None:
+def test_what_operators_decide_is_in_the_audit_log(fleet: Fleet) -> None:
     ok(fleet, "fleet", "drain", "one", "--reason", "for the log")
     ok(fleet, "fleet", "undrain", "one")
     rows = json.loads(ok(fleet, "audit", "show", "--all", "--json"))

@@ -170,7 +170,7 @@ def test_a_text_that_is_no_token(fleet: Fleet, tmp_path: Path, token: str, words
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_a_device_without_token_is_told_how_to_join(fleet: Fleet, tmp_path: Path) -> None:
+def test_a_device_without_token_is_reported_how_to_join(fleet: Fleet, tmp_path: Path) -> None:
     done = start(fleet, "--home", str(tmp_path))
     assert done.returncode == 4
     assert "controller token create" in done.stderr
@@ -218,7 +218,7 @@ def test_a_revoked_device_is_gone_within_five_seconds_and_comes_back_as_another(
     until(lambda: fleet.presence("leaver") == "online", "the device under its own name again")
 
 
-def test_people_have_roles_and_files(fleet: Fleet, tmp_path: Path) -> None:
+def test_operators_have_roles_and_files(fleet: Fleet, tmp_path: Path) -> None:
     file = tmp_path / "alice.json"
     done = fleet.run("operator", "create", "alice", "--role", "viewer", "--out", str(file))
     assert done.returncode == 0, done.stderr

@@ -50,12 +50,12 @@ def test_a_demo_whose_processes_are_killed_loses_nothing_and_finishes(tmp_path: 
             until(lambda n=runs: count(out / "results.db") >= n, f"{runs} runs")
             for victim in [child(demo, name) for name in victims]:
                 victim.send_signal(signal.SIGKILL)
-        said, _ = demo.communicate(timeout=200)
+        output, _ = demo.communicate(timeout=200)
     finally:
         demo.kill()
         demo.wait()
-    assert demo.returncode == 0, said
-    assert said.count("restarting it") == 4
+    assert demo.returncode == 0, output
+    assert output.count("restarting it") == 4
     with sqlite3.connect(out / "results.db") as store:
         rows = store.execute("SELECT job_id, epoch, official FROM runs").fetchall()
         states = store.execute("SELECT DISTINCT state FROM jobs").fetchall()

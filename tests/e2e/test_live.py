@@ -100,13 +100,13 @@ class Thermometer:
                 sequence=number, idle=self._held is None, temperature_c=HOT_C
             )
             if self._held is not None:
-                beat.attempts.append(self._said("RUNNING"))
+                beat.attempts.append(self._output("RUNNING"))
             self._outbox.put(session_pb2.AgentMessage(heartbeat=beat))
 
     def _report(self, state: str) -> None:
-        self._outbox.put(session_pb2.AgentMessage(attempt_report=self._said(state)))
+        self._outbox.put(session_pb2.AgentMessage(attempt_report=self._output(state)))
 
-    def _said(self, state: str) -> session_pb2.AttemptReport:
+    def _output(self, state: str) -> session_pb2.AttemptReport:
         return session_pb2.AttemptReport(
             attempt=self._held,
             state=common_pb2.AttemptState.Value(f"ATTEMPT_STATE_{state}"),

@@ -70,9 +70,9 @@ def test_every_listing_is_written_in_every_locale(name: str, fleet: Fleet) -> No
     variables = {**fleet.environment(), **LOCALES[name]}
     for words in LISTINGS:
         done = run("controller", words, variables)
-        said = (done.stdout + done.stderr).decode(encoding)
-        assert done.returncode == 0, (words, said)
-        assert "Traceback" not in said
+        output = (done.stdout + done.stderr).decode(encoding)
+        assert done.returncode == 0, (words, output)
+        assert "Traceback" not in output
         if "--json" in words:
             (device,) = json.loads(done.stdout)
             assert device["labels"]["place"] == REASON
@@ -86,8 +86,8 @@ def test_the_agents_commands_are_written_in_every_locale(name: str, fleet: Fleet
     home = str(fleet.folder / "bench")
     for words in (["status"], ["capabilities"], ["doctor"], ["status", "--json"]):
         done = run("agent", [*words, "--home", home], variables)
-        said = (done.stdout + done.stderr).decode("ascii" if name == "C" else name)
-        assert done.returncode == 0 and "Traceback" not in said, (words, said)
+        output = (done.stdout + done.stderr).decode("ascii" if name == "C" else name)
+        assert done.returncode == 0 and "Traceback" not in output, (words, output)
     done = run("agent", ["start", "--name", REASON, "--home", home], variables)
     assert done.returncode == 2 and b"is not a name" in done.stderr
 

@@ -114,10 +114,10 @@ def test_a_device_without_a_controller_says_what_it_looked_for(tmp_path: Path) -
         agent = device.spawn(
             *(str(BIN / "agent"), "start", "--home", str(tmp_path / "home"), "--token", token(desk))
         )
-        said = (
+        output = (
             "no controller is advertised on the local network, and none answers at 127.0.0.1:7117"
         )
-        until(lambda: said in device.log(), "the warning", 60)
+        until(lambda: output in device.log(), "the warning", 60)
         assert "Name one with --controller HOST:PORT" in device.log()
         agent.terminate()
         assert agent.wait(30) == 0

@@ -97,8 +97,8 @@ def test_the_island_reaches_nothing_else(island: Island) -> None:
     import sys
 
     command = [*island.namespace.prefix, sys.executable, "-I", "-c", _REACH_OUT]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert said.split() == [str(errno.ENETUNREACH), str(errno.ECONNREFUSED)]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert output.split() == [str(errno.ENETUNREACH), str(errno.ECONNREFUSED)]
 
 
 def test_it_completes_the_default_suite(island: Island, first: str) -> None:
@@ -121,8 +121,8 @@ def test_the_same_campaign_again_moves_next_to_nothing(island: Island, first: st
     assert pages[1]["bytes_sent"] < 0.01 * pages[0]["bytes_sent"]
     assert moved < 0.01 * before, "neither orders nor acknowledgements add up"
     for campaign, page in zip((first, second), pages, strict=True):
-        said = island.fleet.run("campaign", "show", campaign).stdout
-        assert f"{page['bytes_sent'] / 1e6:,.2f} MB to devices" in said
+        output = island.fleet.run("campaign", "show", campaign).stdout
+        assert f"{page['bytes_sent'] / 1e6:,.2f} MB to devices" in output
 
 
 def test_the_bytes_of_a_campaign_are_those_of_its_attempts(island: Island, first: str) -> None:

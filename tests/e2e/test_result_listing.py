@@ -71,9 +71,9 @@ def test_failed_jobs_are_counted_and_their_logs_are_pointed_to(fleet: Fleet) -> 
     assert "1 job failed: `controller jobs list --state FAILED --fleet 'name=one'` says why" in only
     assert "failed" not in fleet.run("results", "list", "--since", "2099-01-01").stdout
     assert "failed" not in fleet.run("results", "list", "--json").stdout
-    said: str = fleet.failed  # type: ignore[attr-defined]
-    assert "No such file or directory" in said, "the cause, not only the beginning"
-    hints = re.findall(r"`controller jobs logs ([0-9a-f]{8})`: (one|two) toy ", said)
+    output: str = fleet.failed  # type: ignore[attr-defined]
+    assert "No such file or directory" in output, "the cause, not only the beginning"
+    hints = re.findall(r"`controller jobs logs ([0-9a-f]{8})`: (one|two) toy ", output)
     assert {name for _, name in hints} == {"one", "two"}
     logs = fleet.run("jobs", "logs", hints[0][0])
     assert "FileNotFoundError" in logs.stderr + logs.stdout
@@ -143,7 +143,7 @@ def test_no_word_is_cut_at_80_columns(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("command", "output"),
     [
         (("fleet", "list"), "No devices. `controller token create`"),
         (("fleet", "selector", "list"), "No selector is saved. `controller fleet selector set"),
@@ -155,9 +155,9 @@ def test_no_word_is_cut_at_80_columns(fleet: Fleet) -> None:
     ],
 )
 def test_an_empty_list_says_what_to_do_next(
-    empty: Fleet, command: tuple[str, ...], said: str
+    empty: Fleet, command: tuple[str, ...], output: str
 ) -> None:
     done = empty.run(*command)
     assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr.startswith(said)
+    assert done.stderr.startswith(output)
     assert json.loads(empty.run(*command, "--json").stdout) == []

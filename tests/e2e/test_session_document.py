@@ -90,8 +90,8 @@ def test_the_two_settings_alternated_on_every_device(session: tuple[Path, str]) 
 
 
 def test_a_killed_and_a_drained_device_lost_and_doubled_nothing(session: tuple[Path, str]) -> None:
-    folder, said = session
-    assert "device-3 is drained (new fan)" in said
+    folder, output = session
+    assert "device-3 is drained (new fan)" in output
     events = {row[0] for row in query(folder, "SELECT DISTINCT kind FROM events")}
     assert {"device.drained", "device.resumed", "campaign.paused", "job.retried"} <= events
     for number in (1, 2, 3):
@@ -101,8 +101,8 @@ def test_a_killed_and_a_drained_device_lost_and_doubled_nothing(session: tuple[P
 
 
 def test_what_was_cancelled_ran_in_the_end_once(session: tuple[Path, str]) -> None:
-    folder, said = session
-    assert "jobs again" in said
+    folder, output = session
+    assert "jobs again" in output
     rows = query(
         folder,
         "SELECT state, retried_as NOT NULL, count(*) FROM jobs JOIN campaigns USING (campaign_id)"
@@ -126,6 +126,6 @@ def test_the_exports_hold_the_rows(session: tuple[Path, str]) -> None:
 
 
 def test_the_samples_are_what_is_printed_today(session: tuple[Path, str]) -> None:
-    _, said = session
+    _, output = session
     for sample in sample_outputs(DOCUMENT.read_text()):
-        assert unlike(sample, said) == []
+        assert unlike(sample, output) == []

@@ -100,7 +100,7 @@ def blobs(fleet: Fleet) -> list[Path]:
     return [p for p in (fleet.folder / "small" / "cache").rglob("*") if p.is_file()]
 
 
-def told(done: subprocess.CompletedProcess[str]) -> str:
+def reported(done: subprocess.CompletedProcess[str]) -> str:
     """What a command said, its tables' folded lines joined."""
     return " ".join((done.stdout + done.stderr).split())
 
@@ -115,7 +115,7 @@ def sent(fleet: Fleet) -> int:
 
 def test_the_limit_is_the_memory_of_the_device(fleet: Fleet) -> None:
     done = fleet.run("schedule", "fashion-mnist", "--fleet", "memory>=600MiB", "--dry-run")
-    assert done.returncode == 3 and "memory is 512 MiB" in told(done)
+    assert done.returncode == 3 and "memory is 512 MiB" in reported(done)
     facts = json.loads(str(fleet.query("SELECT capabilities FROM device")[0][0]))
     assert facts["memory"]["limit_bytes"] == LIMIT < facts["memory"]["total_bytes"]
 
@@ -138,8 +138,8 @@ def test_the_controller_refuses_what_will_not_fit(fleet: Fleet, case: str) -> No
     for more in (("--dry-run",), ("--wait",)):
         done = fleet.run("schedule", "fashion-mnist", *arguments, *more)
         assert done.returncode == 3, done.stdout + done.stderr
-        assert re.search(rf"it needs {needed}", told(done))
-        assert "440.9 MB available" in told(done)
+        assert re.search(rf"it needs {needed}", reported(done))
+        assert "440.9 MB available" in reported(done)
     assert fleet.query("SELECT count(*) FROM job") == [(0,)]
     assert sent(fleet) == 0 and blobs(fleet) == []
 
@@ -213,8 +213,8 @@ def test_what_it_has_shown_then_decides(fleet: Fleet) -> None:
     done = fleet.run(
         *("schedule", "fashion-mnist", "--profile", "valid", "--mode", "performance"), "--dry-run"
     )
-    assert done.returncode == 3 and "at measured " in told(done)
-    assert "440.9 MB available" in told(done)
+    assert done.returncode == 3 and "at measured " in reported(done)
+    assert "440.9 MB available" in reported(done)
     # A duration for which LoadGen's queries fit, and one for which they don't.
     ask = ("schedule", "fashion-mnist", "--scenario", "SingleStream", "--mode", "performance")
     assert fleet.run(*ask, "--param", "min_duration_s=3", "--dry-run").returncode == 0

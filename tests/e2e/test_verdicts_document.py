@@ -23,9 +23,9 @@ SCHEDULE, LIST, SHOW, IMPORT = commands("docs/reference/verdicts.md")
 
 def test_the_limits_are_those_of_the_program() -> None:
     known = {**asdict(Thresholds()), **asdict(RepeatBounds()), "swap_bytes": 1}
-    told = re.findall(r"`(\w+)` (\d+)", TEXT)
-    assert len(told) >= 7
-    for name, value in told:
+    reported = re.findall(r"`(\w+)` (\d+)", TEXT)
+    assert len(reported) >= 7
+    for name, value in reported:
         assert known[name] == float(value), name
     for code in re.findall(r"^\| `(\w+)` \|", TEXT, re.MULTILINE):
         assert code in CODES

@@ -67,13 +67,13 @@ def start(fleet: Fleet, out: Path, *command: str) -> None:
 def test_a_submission_says_which_devices_are_offline(fleet: Fleet) -> None:
     done = fleet.run(*schedule(fleet))
     assert done.returncode == 0, done.stderr
-    said = done.stdout.splitlines()
-    assert said[0].startswith("2 jobs on 2 devices, about")
-    assert said[1] == (
+    output = done.stdout.splitlines()
+    assert output[0].startswith("2 jobs on 2 devices, about")
+    assert output[1] == (
         "1 of 2 devices is offline: away. Jobs wait for it for at most 7 d (--deadline);"
         " `--fleet online` excludes it"
     )
-    assert said[2].endswith(": 2 jobs on 2 devices")
+    assert output[2].endswith(": 2 jobs on 2 devices")
     assert fleet.run("campaign", "cancel", "last").returncode == 0
     dry = fleet.run(*schedule(fleet, "--dry-run", "--any-device"))
     assert "1 of 2 devices is offline: away. Jobs run on the others" in dry.stdout

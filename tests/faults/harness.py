@@ -143,8 +143,8 @@ class FaultyFleet(Fleet):
 
         def connected() -> bool:
             assert child.poll() is None, f"{name} ended: {self.log(name)[-2000:]}"
-            said = self.sample_devices[name].status()
-            return said.get("pid") == child.pid and said.get("connected") is True
+            output = self.sample_devices[name].status()
+            return output.get("pid") == child.pid and output.get("connected") is True
 
         until(connected, f"{name} to connect", 60)
 
@@ -279,9 +279,9 @@ class FaultyFleet(Fleet):
 
     def settled(self) -> bool:
         """Whether no device owes anything and all is judged: late results are stored, too."""
-        said = [device.status() for device in self.sample_devices.values()]
+        output = [device.status() for device in self.sample_devices.values()]
         handed_over = all(
-            values.get("connected") is True and not values["attempts"] for values in said
+            values.get("connected") is True and not values["attempts"] for values in output
         )
         waiting = "SELECT 1 FROM attempt WHERE final_seq NOT NULL AND verified = 0"
         return self.ended() and handed_over and not self.query(waiting)
@@ -312,7 +312,7 @@ class FaultyFleet(Fleet):
 
     # --- what an operator is told ---
 
-    def told(self) -> Iterator[str]:
+    def logged(self) -> Iterator[str]:
         """Reasons of jobs and attempts, lines of the logs, and what commands said."""
         for table in ("jobs", "attempts"):
             for (reason,) in self.query(f"SELECT DISTINCT reason FROM {table} WHERE reason <> ''"):
@@ -428,7 +428,7 @@ class Fault:
 
     name: str
     strike: Callable[[FaultyFleet, random.Random], None]
-    told: str
+    logged: str
     sample_devices: int = 2
     jobs: int = 8
     duration_s: float = 0.4
@@ -446,7 +446,7 @@ FAULTS: list[Fault] = []
 Strike = Callable[[FaultyFleet, random.Random], None]
 
 
-def fault(name: str, told: str, **options: object) -> Callable[[Strike], Strike]:
+def fault(name: str, logged: str, **options: object) -> Callable[[Strike], Strike]:
     """Add a kind of fault: a function that strikes a fleet in the middle of a campaign.
 
     It is called when the first run is stored. Where it waits for something to come back it calls
@@ -463,7 +463,7 @@ def fault(name: str, told: str, **options: object) -> Callable[[Strike], Strike]
     """
 
     def add(strike: Strike) -> Strike:
-        FAULTS.append(Fault(name, strike, told, **options))  # type: ignore[arg-type]
+        FAULTS.append(Fault(name, strike, logged, **options))  # type: ignore[arg-type]
         return strike
 
     return add

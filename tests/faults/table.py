@@ -6,7 +6,7 @@ import statistics
 from dataclasses import dataclass, field
 
 _HEAD = ("fault", "reps", "lost", "doubled", "double-run", "recovery p50", "worst", "told")
-_TOLD_WIDTH = 110
+_REPORTED_WIDTH = 110
 
 
 @dataclass
@@ -19,7 +19,7 @@ class Row:
     doubled: int = 0
     double_run: int = 0
     recovery_s: list[float] = field(default_factory=list)
-    told: str = ""
+    logged: str = ""
     measured: dict[str, list[float]] = field(default_factory=dict)
 
     def measure(self, name: str, value: float) -> None:
@@ -41,10 +41,10 @@ class Table:
         lines = [_HEAD, tuple("---" for _ in _HEAD)]
         for row in self.rows.values():
             times = row.recovery_s
-            told = " ".join(row.told.split()).replace("|", "/")
+            logged = " ".join(row.logged.split()).replace("|", "/")
             if row.measured:
                 worst = ", ".join(f"{key} {max(v):.1f}" for key, v in row.measured.items())
-                told = f"[{worst}] {told}"
+                logged = f"[{worst}] {logged}"
             lines.append(
                 (
                     row.name,
@@ -54,7 +54,7 @@ class Table:
                     str(row.double_run),
                     f"{statistics.median(times):.1f} s" if times else "–",
                     f"{max(times):.1f} s" if times else "–",
-                    told[:_TOLD_WIDTH] + ("…" if len(told) > _TOLD_WIDTH else ""),
+                    logged[:_REPORTED_WIDTH] + ("…" if len(logged) > _REPORTED_WIDTH else ""),
                 )
             )
         return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"

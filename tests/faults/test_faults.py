@@ -62,8 +62,8 @@ def test_nothing_is_lost(kind: Fault, repetition: int, tmp_path: Path) -> None:
         until(fleet.settled, "all results", 60)
         time.sleep(0.1)  # for the last sample of the watch
         tally = check(fleet, kind.states, kind.alarms)
-        lines = fleet.told() if kind.told else ("nothing to tell",)
-        found = next((line for line in lines if re.search(kind.told, line)), "")
+        lines = fleet.logged() if kind.logged else ("nothing to tell",)
+        found = next((line for line in lines if re.search(kind.logged, line)), "")
     except BaseException:
         row.lost += 1
         print_evidence(fleet)
@@ -75,13 +75,13 @@ def test_nothing_is_lost(kind: Fault, repetition: int, tmp_path: Path) -> None:
     row.doubled += len(tally.doubled)
     row.double_run += len(tally.double_run)
     row.recovery_s.append(fleet.recovery_s())
-    row.told = row.told or found
+    row.logged = row.logged or found
     for name, value in fleet.measured.items():
         row.measure(name, value)
     if tally.all() or not found:
         print_evidence(fleet)
     assert not tally.all()
-    assert found, f"nothing tells an operator: no line matches {kind.told!r}"
+    assert found, f"nothing tells an operator: no line matches {kind.logged!r}"
 
 
 def print_evidence(fleet: FaultyFleet) -> None:

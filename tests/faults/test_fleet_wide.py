@@ -67,7 +67,7 @@ def test_500_agents_come_back_within_a_minute(fleet: FaultyFleet) -> None:
             row.recovery_s.append(time.monotonic() - began)
             row.repetitions += 1
         connections = fleet.query("SELECT at FROM events WHERE kind = 'device.connected'")
-    row.told = "controller: device connected device=herd…; more devices connected count=N"
+    row.logged = "controller: device connected device=herd…; more devices connected count=N"
     # In step they would all come within one of gRPC's back-offs.
     assert len({str(at)[:20] for (at,) in connections}) > 3, "no jitter"
     assert fleet.query("PRAGMA integrity_check") == [("ok",)]
@@ -84,7 +84,7 @@ def test_heartbeats_survive_a_saturated_processor(fleet: FaultyFleet) -> None:
             seen.add(presences(client)["bench1"])
             time.sleep(0.1)
     row = TABLE.row("all cores busy for two minutes")
-    row.repetitions, row.told = 1, "nothing to tell: the device was never suspect"
+    row.repetitions, row.logged = 1, "nothing to tell: the device was never suspect"
     fleet.over()
     row.recovery_s.append(fleet.recovery_s())
     assert seen == {"online"}
@@ -158,7 +158,9 @@ def test_a_restored_copy_reuses_no_epoch_and_gets_what_devices_still_hold(
     row.lost += len(tally.lost) + len(held - runs)
     row.doubled += len(tally.doubled)
     row.double_run += len(tally.double_run)
-    row.told = row.told or next((t for t in fleet.told() if "adopted" in t or "genera" in t), "")
+    row.logged = row.logged or next(
+        (t for t in fleet.logged() if "adopted" in t or "genera" in t), ""
+    )
     assert held <= runs, "a result that a device still held did not arrive"
     adopted = {
         int(str(epoch))
@@ -209,9 +211,9 @@ def test_a_restored_copy_takes_up_jobs_that_it_never_knew(
     row.lost += len(tally.lost) + len(held - runs)
     row.doubled += len(tally.doubled)
     row.double_run += len(tally.double_run)
-    row.told = row.told or next((t for t in fleet.told() if "job.adopted" in t), "")
+    row.logged = row.logged or next((t for t in fleet.logged() if "job.adopted" in t), "")
     assert len(held) == 1 and held <= runs, "what the device held did not arrive"
-    assert row.told, "nothing tells of it"
+    assert row.logged, "nothing tells of it"
     listed = json.loads(fleet.run("jobs", "list", "--json").stdout)
     assert [(job["state"], job["device"]) for job in listed] == [("SUCCEEDED", "bench1")]
     assert not tally.all()

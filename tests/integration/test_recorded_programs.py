@@ -91,7 +91,7 @@ class Live:
             timeout=120,
         )
 
-    def said(self, *words: str) -> Any:
+    def output(self, *words: str) -> Any:
         done = self.run("controller", *words, "--json")
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
@@ -146,7 +146,7 @@ def without_new(row: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in row.items() if key not in NEW_EACH_TIME}
 
 
-def is_judged(live: Live, wanted: dict[str, Any]) -> Callable[[], bool]:
+def is_evaluated(live: Live, wanted: dict[str, Any]) -> Callable[[], bool]:
     (job,) = wanted["jobs"]
     return lambda: (
         {"job_id": job["job_id"], "state": "SUCCEEDED"}
@@ -157,20 +157,20 @@ def is_judged(live: Live, wanted: dict[str, Any]) -> Callable[[], bool]:
 @pytest.mark.e2e
 def test_a_controller_serves_the_recorded_home(live: Live) -> None:
     wanted = recorded("store")
-    fleet = {device["name"]: device for device in live.said("fleet", "list")}
+    fleet = {device["name"]: device for device in live.output("fleet", "list")}
     assert {name: device["device_id"] for name, device in fleet.items()} == {
         device["name"]: device["device_id"] for device in wanted["devices"]
     }
     assert fleet["bench-02"]["admin"]["drain_reason"] == "its fan is loud"
     (queued,) = [job["job_id"] for job in wanted["jobs"] if job["state"] == "QUEUED"]
-    shown = live.said("jobs", "show", queued)
+    shown = live.output("jobs", "show", queued)
     assert shown["job"]["state"] == "QUEUED"
     assert "bench-02 is drained" in shown["job"]["wait_reason"]
     assert live.run("controller", "audit", "verify").returncode == 0
-    assert live.said("fleet", "selector", "list") == [{"name": "lab", "selector": "site=lab1"}]
-    assert [person["name"] for person in live.said("operator", "list")] == ["alice", "local"]
+    assert live.output("fleet", "selector", "list") == [{"name": "lab", "selector": "site=lab1"}]
+    assert [operator["name"] for operator in live.output("operator", "list")] == ["alice", "local"]
     for row in renamed("runs", recorded("views")["runs"]):
-        same(row, live.said("results", "show", row["run_id"]))
+        same(row, live.output("results", "show", row["run_id"]))
     with closing(connect(live.home / "results.db", read_only=True)) as connection:
         assert epochs.generation(connection) > wanted["generation"]
 
@@ -181,7 +181,7 @@ def test_an_agent_hands_in_what_was_spooled_exactly_once(live: Live) -> None:
     wanted, home = recorded("after")["handed_in"], live.folder / "bench-01"
     change_enrolment(home, address=live.address, entry_port=live.port + 1)
     agent = live.start_agent(home)
-    until(is_judged(live, wanted), "the spooled results", 60)
+    until(is_evaluated(live, wanted), "the spooled results", 60)
     until(lambda: not ledger.load(RealFiles(home)).entries, "the end of the attempt", 60)
     assert not list((home / "spool").iterdir())
     end(agent)
@@ -213,10 +213,10 @@ def peer_of(tls: identity.Tls) -> certificates.Peer:
 
 def connected(home: Path, pid: int) -> bool:
     try:
-        said = json.loads((home / "status.json").read_text())
+        output = json.loads((home / "status.json").read_text())
     except (OSError, ValueError):
         return False
-    return said.get("pid") == pid and said.get("connected") is True
+    return output.get("pid") == pid and output.get("connected") is True
 
 
 def end(agent: subprocess.Popen[bytes]) -> None:
@@ -228,9 +228,9 @@ def end(agent: subprocess.Popen[bytes]) -> None:
 def test_results_in_a_file_are_imported_exactly_once(live: Live) -> None:
     wanted = recorded("after")["imported"]
     file = str(live.folder / "job.results")
-    assert live.said("results", "import", file)["new_records"] == len(wanted["records"])
-    until(is_judged(live, wanted), "the verdict", 60)
-    assert live.said("results", "import", file)["new_records"] == 0
+    assert live.output("results", "import", file)["new_records"] == len(wanted["records"])
+    until(is_evaluated(live, wanted), "the verdict", 60)
+    assert live.output("results", "import", file)["new_records"] == 0
     check_taken_in(live, wanted)
 
 

@@ -141,7 +141,7 @@ def test_devices_keep_labels_descriptions_drains_and_reservations(
     assert third["care"].reserved_for == "alice"
 
 
-def test_people_devices_tokens_and_saved_fleets_are_there(store: sqlite3.Connection) -> None:
+def test_operators_devices_tokens_and_saved_fleets_are_there(store: sqlite3.Connection) -> None:
     wanted = recorded("store")
     same(wanted["identities"], identities.list_all(store))
     same(wanted["tokens"], tokens.list_all(store))

@@ -394,19 +394,19 @@ class Centre:
             report = _report(device, message)
             self.run(lambda c, fx, now: sessions.report(c, fx, now, report))
 
-    def _hello(self, stream: Stream, state: dict[str, int], said: m.Hello) -> None:
-        device = said.device_id
+    def _hello(self, stream: Stream, state: dict[str, int], output: m.Hello) -> None:
+        device = output.device_id
         hello = sessions.DeviceHello(
             device,
-            said.name,
-            said.labels,
-            said.capabilities,
-            said.agent_version,
-            said.boot_id,
-            said.highest_epoch,
-            said.idle,
-            tuple(_report(device, report) for report in said.attempts),
-            said.locks,
+            output.name,
+            output.labels,
+            output.capabilities,
+            output.agent_version,
+            output.boot_id,
+            output.highest_epoch,
+            output.idle,
+            tuple(_report(device, report) for report in output.attempts),
+            output.locks,
         )
         # Here every order is the controller's own: none of its messages is forged.
         answers, effects = self.transact(
@@ -414,16 +414,18 @@ class Centre:
         )
         verdicts = tuple(
             m.AttemptDirective(
-                m.AttemptRef(device, a.key.job_id, a.key.epoch, said.boot_id), not a.keep, a.reason
+                m.AttemptRef(device, a.key.job_id, a.key.epoch, output.boot_id),
+                not a.keep,
+                a.reason,
             )
             for a in answers
         )
         self.let_go_of |= {a.key for a in answers if not a.keep}
         stream.down(m.Welcome(1, "0", "controller", 1.0, 0.5, LEASE_S, 0, (), verdicts))
         state["session"] = self.presence.connected(
-            device, said.boot_id, said.idle, self.monotonic_ns()
+            device, output.boot_id, output.idle, self.monotonic_ns()
         )
-        self._note_idle(device, said.idle)
+        self._note_idle(device, output.idle)
         self.streams[device] = (stream, state["session"])
         self.carry_out(effects)
 
@@ -480,21 +482,21 @@ class Centre:
             return
         self.verifying.add(key)
         life = self._life
-        self.world.after(self.world.random.uniform(0.05, 2.0), lambda: self._judge(life, key))
+        self.world.after(self.world.random.uniform(0.05, 2.0), lambda: self._evaluate(life, key))
 
-    def _judge(self, life: int, key: AttemptKey) -> None:
+    def _evaluate(self, life: int, key: AttemptKey) -> None:
         if life != self._life or not self.up:
             return
         final = parse_sealed(records.list_for_attempt(self.connection, key))
         if final.outcome == COMPLETED:
-            judgement = Evaluation(
+            evaluation = Evaluation(
                 AttemptOutcome.VALID, "", False, _run_values(key, self.wall_ns())
             )
         else:
-            judgement = Evaluation(AttemptOutcome.FAILED, "it failed", final.retryable)
+            evaluation = Evaluation(AttemptOutcome.FAILED, "it failed", final.retryable)
         run_id = f"run-{key.job_id}-{key.epoch}-{self.world.random.random()}"
         try:
-            self.run(lambda c, fx, now: results.finalise(c, fx, now, key, run_id, judgement))
+            self.run(lambda c, fx, now: results.finalise(c, fx, now, key, run_id, evaluation))
         except Down:
             return
         self.verifying.discard(key)

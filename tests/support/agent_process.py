@@ -48,12 +48,12 @@ class AgentProcess:
         lines = (self.home / "trace.jsonl").read_text().splitlines()
         return [json.loads(line) for line in lines]
 
-    def said(self) -> str:
+    def output(self) -> str:
         return self.log.read_text()
 
     def events(self) -> list[str]:
         """The events that the agent logged so far."""
-        return [line.event for line in parse_log(self.said())] if self.log.exists() else []
+        return [line.event for line in parse_log(self.output())] if self.log.exists() else []
 
 
 def assert_no_overlap(trace: list[dict[str, Any]]) -> None:

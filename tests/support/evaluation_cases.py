@@ -62,7 +62,7 @@ def inputs(folder: Path, name: str, **changes: Any) -> RunInputs:
     return RunInputs(**{**values, **changes})
 
 
-def judged(name: str, **changes: Any) -> RunFacts:
+def evaluated(name: str, **changes: Any) -> RunFacts:
     """The facts of a genuine run."""
     return evaluate(inputs(LOADGEN_LOGS / name, name, **changes))
 

@@ -11,7 +11,7 @@ import numpy as np
 from fleetmark_controller.evaluation.samples import decode
 from fleetmark_controller.export.columns import VIEWS
 from fleetmark_controller.export.rows import RowSource
-from tests.support.evaluation_cases import judged
+from tests.support.evaluation_cases import evaluated
 
 HOSTILE = "<script>alert(1)</script>\"'&{{ 7*7 }}"
 
@@ -64,7 +64,7 @@ class Campaign:
         )
 
     def _run(self, device: str, name: str, mode: str, changes: dict[str, Any]) -> dict[str, Any]:
-        facts = asdict(judged(name))
+        facts = asdict(evaluated(name))
         facts.pop("problems")
         blob = facts.pop("samples")
         facts["search"] = facts.pop("search_trace")

@@ -67,14 +67,14 @@ def foreign_tree(
         measured = root / ROOT / "measurements" / place
         write(measured / "user.conf", "*.SingleStream.target_latency = 10\n")
         write(measured / "README.md", "measured")
-        said = dict.fromkeys(
+        output = dict.fromkeys(
             (
                 *("input_data_types", "retraining", "starting_weights_filename"),
                 *("weight_data_types", "weight_transformations"),
             ),
             "fp32",
         )
-        write(measured / f"{SYSTEM}.json", json.dumps(said))
+        write(measured / f"{SYSTEM}.json", json.dumps(output))
         performance = root / ROOT / "results" / place / "performance/run_1"
         accuracy = root / ROOT / "results" / place / "accuracy"
         for target, name in ((performance, "performance"), (accuracy, "accuracy")):

@@ -30,7 +30,7 @@ async def device_pair(engine: Engine, device_id: str) -> Pair:
     return await _member(engine, IdentityKind.DEVICE, device_id, None)
 
 
-async def person_pair(engine: Engine, role: Role) -> Pair:
+async def operator_pair(engine: Engine, role: Role) -> Pair:
     return await _member(engine, IdentityKind.OPERATOR, role.value, role)
 
 

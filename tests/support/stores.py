@@ -60,10 +60,10 @@ class TestStore:
         idle: bool = True,
         epoch: int = 0,
     ) -> tuple[list[sessions.AttemptDecision], Effects]:
-        said = sessions.DeviceHello(
+        output = sessions.DeviceHello(
             device, device, {}, self.facts, "0.1.0", "boot-1", epoch, idle, tuple(reports)
         )
-        return self.effects_of(lambda c, fx, now: sessions.hello(c, fx, now, said))
+        return self.effects_of(lambda c, fx, now: sessions.hello(c, fx, now, output))
 
     def submit(self, *devices: str, count: int = 1, max_attempts: int = 3) -> list[str]:
         new = [

@@ -29,7 +29,7 @@ CAPABILITIES = {
     "storage": {"total_bytes": 64 << 30},
     "accelerators": [],
 }
-SAID = {
+OUTPUT = {
     "status": "available",
     "system_name": "A device for tests",
     "system_type": "edge",
@@ -135,7 +135,7 @@ class Store:
         return run
 
 
-def said(device: str) -> tuple[dict[str, str], dict[str, str]]:
+def output(device: str) -> tuple[dict[str, str], dict[str, str]]:
     """What somebody said of every device."""
     del device
-    return dict(SAID), {}
+    return dict(OUTPUT), {}

@@ -109,8 +109,8 @@ class SystemdDevice:
         try:
             until(look, unit, patience_s=300)
         except AssertionError as error:
-            said = self.run("journalctl", "--no-pager", "--lines=30", "--unit", unit).stdout
-            raise AssertionError(f"{error}\n{said}") from error
+            output = self.run("journalctl", "--no-pager", "--lines=30", "--unit", unit).stdout
+            raise AssertionError(f"{error}\n{output}") from error
 
     def show(self, unit: str, name: str) -> str:
         """A property of a unit."""

@@ -163,7 +163,7 @@ def show(run: str, save: str | None, as_json: bool, address: str | None) -> None
     if as_json:
         output.print_json({**figures, "search": search, "provenance": provenance, "files": files})
         return
-    shown = {name: value for name, value in figures.items() if name not in run_summary.TOLD}
+    shown = {name: value for name, value in figures.items() if name not in run_summary.SUMMARIZED}
     output.print_fields(shown)
     echo()
     for line in run_summary.lines(figures, details):

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-TOLD = frozenset(
+SUMMARIZED = frozenset(
     (
         *("loadgen_validity", "condition", "condition_reasons", "energy_j", "energy_per_query_j"),
         *("energy_per_sample_j", "power_mean_w", "energy_source", "energy_unavailable"),

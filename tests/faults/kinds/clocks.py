@@ -19,7 +19,7 @@ def _clock(fleet: FaultyFleet, name: str, offset_s: float) -> None:
 
 @fault(
     "controller's clock steps",
-    told=r"clock stepped step_s=-?\d+ ",
+    logged=r"clock stepped step_s=-?\d+ ",
     before=lambda fleet: _clock(fleet, "controller", 0),
 )
 def controller(fleet: FaultyFleet, chance: random.Random) -> None:
@@ -34,7 +34,7 @@ def controller(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault(
     "controller's clock back over a restart",
-    told=AWAY,
+    logged=AWAY,
     before=lambda fleet: _clock(fleet, "controller", 0),
 )
 def restarted(fleet: FaultyFleet, chance: random.Random) -> None:
@@ -51,7 +51,7 @@ def restarted(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault(
     "agent's clock begins in 1970 and steps",
-    told=r"clock skew detected device=device\d offset_s=-\d+ ",
+    logged=r"clock skew detected device=device\d offset_s=-\d+ ",
     before=lambda fleet: _clock(fleet, "bench1", -time.time()),
 )
 def agent(fleet: FaultyFleet, chance: random.Random) -> None:

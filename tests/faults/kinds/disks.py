@@ -22,7 +22,7 @@ _PAGE_BYTES = 4096
 
 
 @fault(
-    "torn tail of a spool", told=r"spool truncated .* removed_bytes=\d+", sample_devices=1, jobs=4
+    "torn tail of a spool", logged=r"spool truncated .* removed_bytes=\d+", sample_devices=1, jobs=4
 )
 def torn(fleet: FaultyFleet, chance: random.Random) -> None:
     """A crash in the middle of a write: half a frame more, or the last frames cut short."""
@@ -88,7 +88,7 @@ def _small_agent(fleet: FaultyFleet) -> None:
 
 @fault(
     "agent's disk full",
-    told=r"[Nn]o space|no room|cannot (be )?store",
+    logged=r"[Nn]o space|no room|cannot (be )?store",
     needs=no_mounts,
     before=_small_agent,
     duration_s=1.0,
@@ -102,7 +102,7 @@ def agent_full(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault(
     "controller's disk full",
-    told=r"[Nn]o space|no room|disk is full",
+    logged=r"[Nn]o space|no room|disk is full",
     needs=no_mounts,
     before=lambda fleet: _small(fleet, fleet.home, "32m"),
     ballast_kib=256,
@@ -113,7 +113,7 @@ def controller_full(fleet: FaultyFleet, chance: random.Random) -> None:
         time.sleep(chance.uniform(3, 5))
 
 
-@fault("I/O errors of the agent's spool", told=r"not stored|wait", sample_devices=1, jobs=4)
+@fault("I/O errors of the agent's spool", logged=r"not stored|wait", sample_devices=1, jobs=4)
 def agent_io(fleet: FaultyFleet, chance: random.Random) -> None:
     """The folder is away, and a file in its place, as after a broken mount."""
     spool = fleet.sample_devices["bench1"].home / "spool"
@@ -125,7 +125,9 @@ def agent_io(fleet: FaultyFleet, chance: random.Random) -> None:
     away.rename(spool)
 
 
-@fault("I/O errors of the controller's store", told=r"store failed|I/O error|disk", duration_s=0.8)
+@fault(
+    "I/O errors of the controller's store", logged=r"store failed|I/O error|disk", duration_s=0.8
+)
 def controller_io(fleet: FaultyFleet, chance: random.Random) -> None:
     """Writes beyond 64 KiB of a file fail: the store's log is longer, the text log is not."""
     time.sleep(chance.uniform(0, 1.5))
@@ -136,7 +138,7 @@ def controller_io(fleet: FaultyFleet, chance: random.Random) -> None:
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, most))
 
 
-@fault("I/O errors of the controller's blobs", told=r"results not uploaded .*job=", jobs=6)
+@fault("I/O errors of the controller's blobs", logged=r"results not uploaded .*job=", jobs=6)
 def blobs_io(fleet: FaultyFleet, chance: random.Random) -> None:
     fleet.await_runs(1)
     blobs = fleet.home / "blobs"
@@ -147,7 +149,7 @@ def blobs_io(fleet: FaultyFleet, chance: random.Random) -> None:
     away.rename(blobs)
 
 
-@fault("corrupted page of the store", told=r"cannot be used.*|malformed|damaged", duration_s=0.8)
+@fault("corrupted page of the store", logged=r"cannot be used.*|malformed|damaged", duration_s=0.8)
 def corrupted(fleet: FaultyFleet, chance: random.Random) -> None:
     """The controller says so and does not start; with the sound copy put back, all goes on."""
     fleet.await_runs(1)
@@ -161,7 +163,7 @@ def corrupted(fleet: FaultyFleet, chance: random.Random) -> None:
     store.write_bytes(bad)
     child = fleet.spawn_controller()
     assert child.wait(30) == 4, f"exit code {child.returncode}"
-    said = fleet.log("controller").strip().splitlines()[-1]
-    assert str(store) in said, said
+    output = fleet.log("controller").strip().splitlines()[-1]
+    assert str(store) in output, output
     store.write_bytes(data)
     fleet.restart("controller")

@@ -21,7 +21,7 @@ def _speak(fleet: FaultyFleet, name: str, protocol: int) -> None:
 
 @fault(
     "SIGTERM of an agent in the middle of a run",
-    told=r"the agent received a signal to shut down",
+    logged=r"the agent received a signal to shut down",
     duration_s=1,
 )
 def agent(fleet: FaultyFleet, chance: random.Random) -> None:
@@ -38,7 +38,7 @@ def agent(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault(
     "SIGTERM of an agent that holds a result",
-    told=rf"results not uploaded .*job=|{AWAY}",
+    logged=rf"results not uploaded .*job=|{AWAY}",
     sample_devices=1,
     jobs=3,
 )
@@ -56,7 +56,7 @@ def agent_with_spool(fleet: FaultyFleet, chance: random.Random) -> None:
     fleet.measured["result after restart"] = fleet.restart("bench1")
 
 
-@fault("SIGTERM of the controller", told=r"closed the session: the controller is stopping")
+@fault("SIGTERM of the controller", logged=r"closed the session: the controller is stopping")
 def controller(fleet: FaultyFleet, chance: random.Random) -> None:
     time.sleep(chance.uniform(0, 2))
     fleet.kill("controller", _TERM)
@@ -64,7 +64,7 @@ def controller(fleet: FaultyFleet, chance: random.Random) -> None:
     fleet.measured["serves again"] = fleet.restart("controller")
 
 
-@fault("two controllers on one home", told=r"another controller .* is using this home")
+@fault("two controllers on one home", logged=r"another controller .* is using this home")
 def two_controllers(fleet: FaultyFleet, chance: random.Random) -> None:
     time.sleep(chance.uniform(0, 1))
     done = _second("controller", "serve", "--home", str(fleet.home), "--listen", "127.0.0.1:0")
@@ -72,7 +72,7 @@ def two_controllers(fleet: FaultyFleet, chance: random.Random) -> None:
     assert done.returncode == 4, done.stderr
 
 
-@fault("two agents on one home", told=r"another agent runs with this home")
+@fault("two agents on one home", logged=r"another agent runs with this home")
 def two_agents(fleet: FaultyFleet, chance: random.Random) -> None:
     time.sleep(chance.uniform(0, 1))
     device = fleet.sample_devices["bench1"]
@@ -92,7 +92,7 @@ def _second(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @fault(
     "agent one version older",
-    told=r"agent=0 controller=1 hint=.* update the agent",
+    logged=r"agent=0 controller=1 hint=.* update the agent",
     before=lambda fleet: _speak(fleet, "bench1", 0),
 )
 def older_agent(fleet: FaultyFleet, chance: random.Random) -> None:
@@ -101,7 +101,7 @@ def older_agent(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault(
     "agent one version newer",
-    told=r"agent=2 controller=1 hint=.* update the controller",
+    logged=r"agent=2 controller=1 hint=.* update the controller",
     before=lambda fleet: _speak(fleet, "bench1", 2),
 )
 def newer_agent(fleet: FaultyFleet, chance: random.Random) -> None:
@@ -113,7 +113,9 @@ def _works(fleet: FaultyFleet, name: str) -> bool:
     return bool(fleet.query("SELECT 1 FROM runs WHERE device = ?", name))
 
 
-@fault("agent two versions newer", told=r"the agent speaks protocol 3, but the controller speaks 1")
+@fault(
+    "agent two versions newer", logged=r"the agent speaks protocol 3, but the controller speaks 1"
+)
 def too_new_agent(fleet: FaultyFleet, chance: random.Random) -> None:
     """It is refused with a clear line, and welcome again in its old version."""
     time.sleep(chance.uniform(0, 1))
@@ -126,7 +128,7 @@ def too_new_agent(fleet: FaultyFleet, chance: random.Random) -> None:
     fleet.restart("bench1")
 
 
-@fault("controller replaced by one version newer", told=r"closed the session")
+@fault("controller replaced by one version newer", logged=r"closed the session")
 def newer_controller(fleet: FaultyFleet, chance: random.Random) -> None:
     time.sleep(chance.uniform(0, 1))
     fleet.kill("controller", _TERM)
@@ -136,7 +138,7 @@ def newer_controller(fleet: FaultyFleet, chance: random.Random) -> None:
         fleet.await_agent(name)
 
 
-@fault("older controller on a newer store", told=r"written by a newer version .* 0999_later")
+@fault("older controller on a newer store", logged=r"written by a newer version .* 0999_later")
 def newer_store(fleet: FaultyFleet, chance: random.Random) -> None:
     """It refuses and changes nothing."""
     fleet.await_runs(1)
@@ -186,6 +188,6 @@ def _killed_migrations(fleet: FaultyFleet) -> None:
         (fleet.home / "generation").unlink(missing_ok=True)
 
 
-@fault("migration killed midway", told=r"a killed migration", before=_killed_migrations)
+@fault("migration killed midway", logged=r"a killed migration", before=_killed_migrations)
 def migration(fleet: FaultyFleet, chance: random.Random) -> None:
     """The next start has made the store whole; the campaign runs as any."""

@@ -14,14 +14,14 @@ from tests.support.processes import until
 _GONE = r"device disconnected device=device\d "
 
 
-@fault("agent killed at a random moment", told=_GONE)
+@fault("agent killed at a random moment", logged=_GONE)
 def agent(fleet: FaultyFleet, chance: random.Random) -> None:
     time.sleep(chance.uniform(0, 2))
     fleet.kill("bench1")
     fleet.restart("bench1")
 
 
-@fault("agent killed while it prepares", told=_GONE, duration_s=0.3)
+@fault("agent killed while it prepares", logged=_GONE, duration_s=0.3)
 def agent_preparing(fleet: FaultyFleet, chance: random.Random) -> None:
     name, *_ = fleet.await_state("PREPARING")
     time.sleep(chance.uniform(0, 0.1))
@@ -29,7 +29,7 @@ def agent_preparing(fleet: FaultyFleet, chance: random.Random) -> None:
     fleet.restart(name)
 
 
-@fault("agent killed while a job runs", told=r"attempt resumed .*job=", duration_s=1.0)
+@fault("agent killed while a job runs", logged=r"attempt resumed .*job=", duration_s=1.0)
 def agent_running(fleet: FaultyFleet, chance: random.Random) -> None:
     name, *_ = fleet.await_state("RUNNING")
     time.sleep(chance.uniform(0, 0.6))
@@ -37,7 +37,7 @@ def agent_running(fleet: FaultyFleet, chance: random.Random) -> None:
     fleet.restart(name)
 
 
-@fault("agent killed while it uploads", told=_GONE, ballast_kib=4096)
+@fault("agent killed while it uploads", logged=_GONE, ballast_kib=4096)
 def agent_uploading(fleet: FaultyFleet, chance: random.Random) -> None:
     """Its job has ended: the result must be here within 15 s of the agent's restart."""
     for device in fleet.sample_devices.values():
@@ -57,7 +57,7 @@ def agent_uploading(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault(
     "agent killed for good, jobs for any device",
-    told=r"lease expired: no contact with the device",
+    logged=r"lease expired: no contact with the device",
     duration_s=2.0,
     jobs=4,
 )
@@ -76,7 +76,7 @@ def agent_gone(fleet: FaultyFleet, chance: random.Random) -> None:
     fleet.await_agent(name)
 
 
-@fault("supervisor killed", told=r"supervisor was killed", duration_s=1.0)
+@fault("supervisor killed", logged=r"supervisor was killed", duration_s=1.0)
 def supervisor(fleet: FaultyFleet, chance: random.Random) -> None:
     name, *_ = fleet.await_state("RUNNING")
     time.sleep(chance.uniform(0, 0.6))
@@ -86,7 +86,7 @@ def supervisor(fleet: FaultyFleet, chance: random.Random) -> None:
         victim.kill()
 
 
-@fault("job killed", told=r"killed by signal 9", duration_s=1.0)
+@fault("job killed", logged=r"killed by signal 9", duration_s=1.0)
 def job(fleet: FaultyFleet, chance: random.Random) -> None:
     name, *_ = fleet.await_state("RUNNING")
     time.sleep(chance.uniform(0, 0.6))
@@ -99,7 +99,7 @@ def job(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault(
     "power cut of a device",
-    told=r"reconnected without this attempt|supervisor was killed|disconnected device=bench1 ",
+    logged=r"reconnected without this attempt|supervisor was killed|disconnected device=bench1 ",
     duration_s=1.0,
 )
 def device(fleet: FaultyFleet, chance: random.Random) -> None:
@@ -115,7 +115,7 @@ def _restart_controller(fleet: FaultyFleet) -> None:
     fleet.measured["serves again"] = took_s
 
 
-@fault("controller killed at a random moment", told=AWAY)
+@fault("controller killed at a random moment", logged=AWAY)
 def controller(fleet: FaultyFleet, chance: random.Random) -> None:
     time.sleep(chance.uniform(0, 2))
     fleet.kill("controller")
@@ -123,7 +123,7 @@ def controller(fleet: FaultyFleet, chance: random.Random) -> None:
     _restart_controller(fleet)
 
 
-@fault("controller killed while jobs run", told=AWAY, duration_s=6, jobs=2)
+@fault("controller killed while jobs run", logged=AWAY, duration_s=6, jobs=2)
 def controller_running(fleet: FaultyFleet, chance: random.Random) -> None:
     """Runs are undisturbed: no second attempt of either job."""
     until(lambda: len(fleet.query("SELECT 1 FROM attempts WHERE state = 'RUNNING'")) == 2, "runs")
@@ -135,7 +135,9 @@ def controller_running(fleet: FaultyFleet, chance: random.Random) -> None:
     assert fleet.query("SELECT max(attempts) FROM jobs") == [(1,)], "a run was disturbed"
 
 
-@fault("controller killed while it receives", told=r"results not uploaded .*job=", ballast_kib=4096)
+@fault(
+    "controller killed while it receives", logged=r"results not uploaded .*job=", ballast_kib=4096
+)
 def controller_receiving(fleet: FaultyFleet, chance: random.Random) -> None:
     for line in fleet.sample_devices.values():
         line.wire.slow(4e6)
@@ -147,7 +149,7 @@ def controller_receiving(fleet: FaultyFleet, chance: random.Random) -> None:
     _restart_controller(fleet)
 
 
-@fault("controller killed while it verifies", told=AWAY, duration_s=0.1)
+@fault("controller killed while it verifies", logged=AWAY, duration_s=0.1)
 def controller_verifying(fleet: FaultyFleet, chance: random.Random) -> None:
     fleet.await_state("VERIFYING")
     time.sleep(chance.uniform(0, 0.15))
@@ -157,7 +159,7 @@ def controller_verifying(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault(
     "controller and agent killed together",
-    told=rf"{AWAY}|attempt resumed|reconnected without this attempt|device disconnected",
+    logged=rf"{AWAY}|attempt resumed|reconnected without this attempt|device disconnected",
 )
 def both(fleet: FaultyFleet, chance: random.Random) -> None:
     time.sleep(chance.uniform(0, 2))
@@ -178,7 +180,7 @@ def both(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault(
     "controller restarted every few seconds",
-    told=AWAY,
+    logged=AWAY,
     sample_devices=5,
     jobs=100,
     duration_s=0.3,

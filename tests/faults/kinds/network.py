@@ -16,7 +16,7 @@ _MIB = 1024 * 1024
 _LOST = r"lease expired: no contact with the device"
 
 
-@fault("link cut and healed", told=AWAY)
+@fault("link cut and healed", logged=AWAY)
 def cut(fleet: FaultyFleet, chance: random.Random) -> None:
     time.sleep(chance.uniform(0, 1.5))
     fleet.sample_devices["bench1"].wire.cut()
@@ -24,7 +24,7 @@ def cut(fleet: FaultyFleet, chance: random.Random) -> None:
     fleet.sample_devices["bench1"].wire.heal()
 
 
-@fault("link cut for longer than the lease", told=_LOST, duration_s=1.0)
+@fault("link cut for longer than the lease", logged=_LOST, duration_s=1.0)
 def long_cut(fleet: FaultyFleet, chance: random.Random) -> None:
     name, *_ = fleet.await_state("RUNNING")
     time.sleep(chance.uniform(0, 0.5))
@@ -33,19 +33,19 @@ def long_cut(fleet: FaultyFleet, chance: random.Random) -> None:
     fleet.sample_devices[name].wire.heal()
 
 
-@fault("link swallows everything", told=_LOST, duration_s=1.0)
+@fault("link swallows everything", logged=_LOST, duration_s=1.0)
 def black_hole(fleet: FaultyFleet, chance: random.Random) -> None:
     _hold(fleet, chance, UP, DOWN)
 
 
-@fault("one-way link: the controller hears nothing", told=_LOST, duration_s=1.0)
+@fault("one-way link: the controller hears nothing", logged=_LOST, duration_s=1.0)
 def deaf_controller(fleet: FaultyFleet, chance: random.Random) -> None:
     _hold(fleet, chance, UP)
 
 
 @fault(
     "one-way link: the agent hears nothing",
-    told=rf"silent for longer|{AWAY}",
+    logged=rf"silent for longer|{AWAY}",
     duration_s=1,
 )
 def deaf_agent(fleet: FaultyFleet, chance: random.Random) -> None:
@@ -62,7 +62,7 @@ def _hold(fleet: FaultyFleet, chance: random.Random, *ways: str) -> None:
 
 @fault(
     "blob download cut ten times",
-    told=AWAY,
+    logged=AWAY,
     sample_devices=1,
     jobs=2,
     dataset_bytes=16 * _MIB,
@@ -80,7 +80,7 @@ def download(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault(
     "result upload cut ten times",
-    told=rf"results not uploaded .*job=.* error=.*(the connection to .* was lost|{AWAY})",
+    logged=rf"results not uploaded .*job=.* error=.*(the connection to .* was lost|{AWAY})",
     sample_devices=1,
     jobs=2,
     ballast_kib=4 * 1024,
@@ -100,7 +100,7 @@ def _in_namespace(fleet: FaultyFleet) -> None:
 
 @fault(
     "network interface down and up",
-    told=r"silent for longer|no contact",
+    logged=r"silent for longer|no contact",
     needs=no_namespaces,
     before=_in_namespace,
     duration_s=1.0,

@@ -11,14 +11,14 @@ from tests.support.processes import until
 _LOST = r"lease expired: no contact with the device|lease expired device=device\d "
 
 
-@fault("agent stopped for longer than its lease", told=_LOST, duration_s=1.0)
+@fault("agent stopped for longer than its lease", logged=_LOST, duration_s=1.0)
 def agent(fleet: FaultyFleet, chance: random.Random) -> None:
     time.sleep(chance.uniform(0, 1.5))
     with paused(fleet.children["bench1"]):
         time.sleep(LEASE_S + chance.uniform(1, 2))
 
 
-@fault("supervisor stopped for longer than a lease", told="", duration_s=3.0)
+@fault("supervisor stopped for longer than a lease", logged="", duration_s=3.0)
 def supervisor(fleet: FaultyFleet, chance: random.Random) -> None:
     """The agent lives and says so: nothing is lost, nothing else starts on the device."""
     name, job_id, epoch = fleet.await_state("RUNNING")
@@ -32,7 +32,7 @@ def supervisor(fleet: FaultyFleet, chance: random.Random) -> None:
         assert rows == [("RUNNING",)]
 
 
-@fault("job stopped for longer than a lease", told="", duration_s=3.0)
+@fault("job stopped for longer than a lease", logged="", duration_s=3.0)
 def job(fleet: FaultyFleet, chance: random.Random) -> None:
     name, *_ = fleet.await_state("RUNNING")
     until(fleet.sample_devices[name].job, "the job's process", 5)
@@ -44,7 +44,7 @@ def job(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault(
     "controller stopped for longer than a lease",
-    told=r"silent for longer|stream to the controller .* has ended",
+    logged=r"silent for longer|stream to the controller .* has ended",
 )
 def controller(fleet: FaultyFleet, chance: random.Random) -> None:
     time.sleep(chance.uniform(0, 1.5))
@@ -52,7 +52,7 @@ def controller(fleet: FaultyFleet, chance: random.Random) -> None:
         time.sleep(LEASE_S + chance.uniform(1.5, 2.5))
 
 
-@fault("cancel racing the end of jobs", told=r"cancelled", states=("SUCCEEDED", "CANCELLED"))
+@fault("cancel racing the end of jobs", logged=r"cancelled", states=("SUCCEEDED", "CANCELLED"))
 def cancel(fleet: FaultyFleet, chance: random.Random) -> None:
     fleet.await_state("RUNNING")
     time.sleep(chance.uniform(0, 0.45))

@@ -32,7 +32,7 @@ async def agent(tmp_path: Path, controller: FakeController) -> AsyncIterator[Age
     )
     yield made
     if made.log.exists():
-        print(made.said())
+        print(made.output())
     if made.process is not None and made.process.returncode is None:
         await made.end(signal.SIGKILL)
     started = made.home.glob("attempts/*/started.json")

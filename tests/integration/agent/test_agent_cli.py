@@ -84,7 +84,7 @@ def test_pure_modules_stay_pure() -> None:
         assert not loaded & {"grpc", "google", "asyncio", "psutil", "subprocess"}, module
 
 
-def test_capabilities_for_people_and_for_programs(tmp_path: Path) -> None:
+def test_capabilities_for_operators_and_for_programs(tmp_path: Path) -> None:
     done = agent_command("capabilities", "--home", str(tmp_path))
     assert done.returncode == 0 and "cpu.usable_cores" in done.stdout
     assert "None" not in done.stdout

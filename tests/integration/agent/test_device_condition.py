@@ -26,10 +26,10 @@ def test_the_program_of_a_raspberry_pi_is_asked_rarely(tmp_path: Path) -> None:
     assert asked.read_text() == "get_throttled\n"
 
 
-@pytest.mark.parametrize("said", ["nonsense", "", "throttled=", "throttled=0xzz"])
-def test_a_program_that_answers_nonsense(tmp_path: Path, said: str) -> None:
+@pytest.mark.parametrize("output", ["nonsense", "", "throttled=", "throttled=0xzz"])
+def test_a_program_that_answers_nonsense(tmp_path: Path, output: str) -> None:
     device = DeviceTree(tmp_path / "root")
-    device.put("usr/bin/vcgencmd", f"#!/bin/sh\necho '{said}'\nexit 0").chmod(0o755)
+    device.put("usr/bin/vcgencmd", f"#!/bin/sh\necho '{output}'\nexit 0").chmod(0o755)
     assert Condition(device.root).sample().throttled == 0
     device.put("usr/bin/vcgencmd", "#!/bin/sh\nexit 1").chmod(0o755)
     assert Condition(device.root).sample().throttled == 0

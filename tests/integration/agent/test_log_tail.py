@@ -13,50 +13,50 @@ from fleetmark_agent.state.attempt_key import LocalAttemptKey
 REF = AttemptRef("d1", "job-1", 1, "boot")
 
 
-def text(said: list[LogLines], stream: str) -> bytes:
-    return b"".join(lines.data for lines in said if lines.stream == stream)
+def text(output: list[LogLines], stream: str) -> bytes:
+    return b"".join(lines.data for lines in output if lines.stream == stream)
 
 
-async def until(look: object, said: list[LogLines]) -> None:
+async def until(look: object, output: list[LogLines]) -> None:
     for _ in range(200):
-        if look(said):  # type: ignore[operator]
+        if look(output):  # type: ignore[operator]
             return
         await asyncio.sleep(0.05)
-    raise AssertionError(said)
+    raise AssertionError(output)
 
 
 async def test_it_sends_the_end_then_what_is_added_then_that_it_is_over(tmp_path: Path) -> None:
-    said: list[LogLines] = []
+    output: list[LogLines] = []
     workspace = Workspace(tmp_path, LocalAttemptKey("job-1", 1))
     workspace.root.mkdir()
     workspace.stdout.write_bytes(b"x" * 100_000 + b"last\n")
-    tails = Tails(tmp_path, said.append)
+    tails = Tails(tmp_path, output.append)
     tails.want(REF)
-    await until(lambda s: text(s, "stdout").endswith(b"last\n"), said)
-    assert said[0].offset == 100_005 - 16 * 1024
+    await until(lambda s: text(s, "stdout").endswith(b"last\n"), output)
+    assert output[0].offset == 100_005 - 16 * 1024
     with workspace.stdout.open("ab") as file:
         file.write(b"more\n")
     workspace.stderr.write_bytes(b"oh\n")
-    await until(lambda s: text(s, "stderr") == b"oh\n", said)
-    await until(lambda s: text(s, "stdout").endswith(b"last\nmore\n"), said)
-    assert not any(lines.end for lines in said)
+    await until(lambda s: text(s, "stderr") == b"oh\n", output)
+    await until(lambda s: text(s, "stdout").endswith(b"last\nmore\n"), output)
+    assert not any(lines.end for lines in output)
     with workspace.stdout.open("ab") as file:
         file.write(b"the end\n")
     workspace.outcome.write_text("{}")
-    await until(lambda s: s[-1].end, said)
-    assert text(said, "stdout").endswith(b"last\nmore\nthe end\n")
-    ends = [lines.offset + len(lines.data) for lines in said if lines.stream == "stdout"]
+    await until(lambda s: s[-1].end, output)
+    assert text(output, "stdout").endswith(b"last\nmore\nthe end\n")
+    ends = [lines.offset + len(lines.data) for lines in output if lines.stream == "stdout"]
     assert ends == sorted(ends)
 
 
 async def test_nobody_reads_any_more(tmp_path: Path) -> None:
-    said: list[LogLines] = []
+    output: list[LogLines] = []
     workspace = Workspace(tmp_path, LocalAttemptKey("job-1", 1))
     workspace.root.mkdir()
-    tails = Tails(tmp_path, said.append)
+    tails = Tails(tmp_path, output.append)
     tails.want(REF)
-    await until(lambda s: len(s) == 2, said)
+    await until(lambda s: len(s) == 2, output)
     tails.stop(REF.key)
     workspace.stdout.write_bytes(b"unheard\n")
     await asyncio.sleep(0.6)
-    assert text(said, "stdout") == b""
+    assert text(output, "stdout") == b""

@@ -76,8 +76,8 @@ def test_only_what_was_found_counts() -> None:
 )
 def test_selectors_choose_devices_by_what_was_found(selector: str, matches: bool) -> None:
     device = Subject("bench-01", {}, with_findings(MEASURED, FINDINGS))
-    said = parse_selector(selector).explain(device)
-    assert said.matches is matches, said.reason
+    output = parse_selector(selector).explain(device)
+    assert output.matches is matches, output.reason
     bare = Subject("bench-02", {}, with_findings(MEASURED, ()))
     assert not parse_selector("onnxruntime>=1.20").matches(bare)
 
@@ -157,8 +157,8 @@ def pids(folder: Path) -> list[int]:
 
 
 async def test_a_detection_gives_way_to_jobs_and_is_begun_again(helper: Path) -> None:
-    told: asyncio.Queue[DetectedSoftware] = asyncio.Queue()
-    watched = periodic.DetectionSchedule(helper, 3600, None, told.put_nowait)
+    reported: asyncio.Queue[DetectedSoftware] = asyncio.Queue()
+    watched = periodic.DetectionSchedule(helper, 3600, None, reported.put_nowait)
     running = asyncio.ensure_future(watched.run())
     watched.quiet(True)
     await asyncio.sleep(0.05)
@@ -170,23 +170,23 @@ async def test_a_detection_gives_way_to_jobs_and_is_begun_again(helper: Path) ->
     [first] = pids(helper)
     assert await asyncio.to_thread(gone, first)
     (helper / "go").touch()
-    assert told.empty()
+    assert reported.empty()
     watched.quiet(True)
-    assert await asyncio.wait_for(told.get(), 30) == detection()
+    assert await asyncio.wait_for(reported.get(), 30) == detection()
     assert len(pids(helper)) == 2
     assert detection_cache.load(helper) == detection()
     watched.wake()
-    assert await asyncio.wait_for(told.get(), 30) == detection()
+    assert await asyncio.wait_for(reported.get(), 30) == detection()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_a_helper_that_fails_changes_nothing_and_ends_with_the_agent(helper: Path) -> None:
-    told: asyncio.Queue[DetectedSoftware] = asyncio.Queue()
+    reported: asyncio.Queue[DetectedSoftware] = asyncio.Queue()
     (helper / "go").touch()
     (helper / "answer").write_text("no JSON")
     watched = periodic.DetectionSchedule(
-        helper, 3600, detection(finished_unix_s=0.0), told.put_nowait
+        helper, 3600, detection(finished_unix_s=0.0), reported.put_nowait
     )
     running = asyncio.ensure_future(watched.run())
     watched.quiet(True)
@@ -198,7 +198,7 @@ async def test_a_helper_that_fails_changes_nothing_and_ends_with_the_agent(helpe
     watched.wake()
     while len(pids(helper)) < 2:
         await asyncio.sleep(0.01)
-    assert told.empty()
+    assert reported.empty()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert gone(pids(helper)[1])

@@ -18,11 +18,11 @@ def device(tmp_path: Path) -> DetectionDevice:
     return DetectionDevice(tmp_path)
 
 
-def tool(asked: str, said: str, proof: str) -> str:
+def tool(asked: str, output: str, proof: str) -> str:
     """A program that answers `asked` with `said`, and to anything else does `proof`."""
     return f"""
 case "$1" in
-{asked}) echo "{said}"; exit 0;;
+{asked}) echo "{output}"; exit 0;;
 esac
 {proof}
 """
@@ -116,9 +116,9 @@ def test_compilers_side_by_side_are_findings_of_their_own(device: DetectionDevic
 
 
 def test_a_wrapper_is_not_one_more_python(device: DetectionDevice) -> None:
-    said = tool("--version", "Python 3.11.2", "echo real=/usr/bin/python3.11")
-    device.program("python3.11", said)
-    device.program("python3", said)
+    output = tool("--version", "Python 3.11.2", "echo real=/usr/bin/python3.11")
+    device.program("python3.11", output)
+    device.program("python3", output)
     assert device.verdicts("python") == [("found", "3.11.2")]
 
 

@@ -34,19 +34,22 @@ async def test_a_stable_job_is_run_under_its_settings(
     await running(controller, device, tuned)
     (tuned.gates / "gate").touch()
     final = await controller.final((order.job_id, order.epoch))
-    told = final.provenance["stable"]
-    assert (told["governor"], told["governor_before"]) == ("performance", "powersave+schedutil")
-    assert (told["before_c"], told["start_c"]) == (75.0, 55.0)
-    assert told["began_because"] == "it is cool enough"
-    assert told["waited_s"] > 0
+    reported = final.provenance["stable"]
+    assert (reported["governor"], reported["governor_before"]) == (
+        "performance",
+        "powersave+schedutil",
+    )
+    assert (reported["before_c"], reported["start_c"]) == (75.0, 55.0)
+    assert reported["began_because"] == "it is cool enough"
+    assert reported["waited_s"] > 0
     assert final.provenance["governor"] == "performance"
     if len(os.sched_getaffinity(0)) > 1:
-        assert told["cores"] == [max(os.sched_getaffinity(0))]
-        assert told["core_kinds"] == [{"kind": None, "cores": told["cores"]}]
-    assert told["cores_because"] == "1 thread, as many cores"
+        assert reported["cores"] == [max(os.sched_getaffinity(0))]
+        assert reported["core_kinds"] == [{"kind": None, "cores": reported["cores"]}]
+    assert reported["cores_because"] == "1 thread, as many cores"
     assert final.provenance["temperatures"]["sensors"] == ["cpu-thermal"]
     assert final.provenance["temperatures"]["left_out"] == {"PMIC-Die": "it is a power regulator"}
-    assert told["stuck_sensors"] == {}
+    assert reported["stuck_sensors"] == {}
     assert governors(device) == ["powersave", "schedutil"]
     assert not (tuned.home / "tuning.json").exists()
 

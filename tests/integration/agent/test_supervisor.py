@@ -196,8 +196,8 @@ def test_nothing_starts_while_another_holds_the_device(bench: Bench) -> None:
 def test_endless_output_is_cut_and_does_not_block(bench: Bench) -> None:
     bench.start("for _ in range(20000): print('x' * 100)")
     assert bench.end()["exit_code"] == 0
-    said = (bench.folder / "stdout").read_bytes()
-    assert len(said) < 1100 and said.endswith(b"[2019000 more bytes were dropped]\n")
+    output = (bench.folder / "stdout").read_bytes()
+    assert len(output) < 1100 and output.endswith(b"[2019000 more bytes were dropped]\n")
 
 
 def test_progress_is_the_last_sound_line(bench: Bench) -> None:

@@ -28,7 +28,7 @@ def test_adding_a_component_in_five_minutes(tmp_path: Path) -> None:
         fleet.start_controller()
         fleet.start_agent("bench-01")
         path = f"{BIN}:{os.environ['PATH']}"
-        said = []
+        output = []
         for script in (first, second):
             done = subprocess.run(
                 ["bash", "-e", "-c", script],
@@ -39,12 +39,12 @@ def test_adding_a_component_in_five_minutes(tmp_path: Path) -> None:
                 check=False,
             )
             assert done.returncode == 0, done.stderr
-            said.append(done.stdout)
-    assert "2 components are valid" in said[0]
-    assert "model/my-cnn" in said[0]
-    assert '"extends"' not in said[0]
-    assert "my-benchmark onnx SingleStream performance" in said[0]
-    assert "my-speed" in said[1]
+            output.append(done.stdout)
+    assert "2 components are valid" in output[0]
+    assert "model/my-cnn" in output[0]
+    assert '"extends"' not in output[0]
+    assert "my-benchmark onnx SingleStream performance" in output[0]
+    assert "my-speed" in output[1]
 
 
 @pytest.mark.e2e

@@ -79,16 +79,16 @@ def test_what_was_tried_is_listed(blobs: BlobFolder, monkeypatch: pytest.MonkeyP
         Location(url="https://localhost:1/x.gz", compression="gzip", size_bytes=10),
         Location(deb="fleetmark-no-such-package", path="usr/x", size_bytes=10),
     )
-    said: list[str] = []
+    output: list[str] = []
     with pytest.raises(FleetmarkError) as caught:
-        obtain({"2" * 64: Fetch("x", 10, places)}, blobs, None, said.append)
+        obtain({"2" * 64: Fetch("x", 10, places)}, blobs, None, output.append)
     assert caught.value.kind is ErrorKind.ARTIFACT_UNAVAILABLE
     text = str(caught.value)
     assert "https://localhost:1/x.gz: " in text
     assert "apt package fleetmark-no-such-package: " in text
     assert "2" * 64 in caught.value.next_step
     assert leftovers(blobs) == []
-    assert len(said) == 2
+    assert len(output) == 2
 
 
 @pytest.mark.skipif(shutil.which("apt-get") is None, reason="apt is not installed on this machine")

@@ -39,10 +39,10 @@ class Workshop:
         home.mkdir()
         self.blobs = BlobFolder(home / "blobs")
         self.builder = Builder(home, self.blobs)
-        self.said: list[str] = []
+        self.output: list[str] = []
 
     def build(self, *builds: Build, mirror: Path | None = None) -> list[WheelFile]:
-        self.builder.build(builds, mirror, self.said.append)
+        self.builder.build(builds, mirror, self.output.append)
         known = self.builder.known()
         return [known[build.key] for build in builds]
 
@@ -94,7 +94,7 @@ def test_the_same_recipe_gives_the_same_bytes_wherever_and_whenever_it_is_follow
         os.umask(before)
     assert [wheel.sha256 for wheel in first] == [wheel.sha256 for wheel in reversed(second)]
     assert [wheel.filename for wheel in first] == [build.filename for build in builds]
-    assert any("building tiny 1.0 for Python" in line for line in workshop.said)
+    assert any("building tiny 1.0 for Python" in line for line in workshop.output)
     content = workshop.content(first[0])
     text = content["tiny_facts.py"].decode()
     assert "CFLAGS" not in text and "Auckland" not in text
@@ -103,9 +103,9 @@ def test_the_same_recipe_gives_the_same_bytes_wherever_and_whenever_it_is_follow
         if name.endswith(".so"):
             assert str(tmp_path).encode() not in data, "a path of this machine is in the wheel"
     # Everything is there: nothing is built again, nothing is left.
-    said = len(workshop.said)
+    output = len(workshop.output)
     workshop.build(*builds)
-    assert len(workshop.said) == said
+    assert len(workshop.output) == output
     assert not list((workshop.home / "builds").glob("making-*"))
 
 
@@ -266,7 +266,7 @@ def test_two_who_ask_at_once_get_one_build(workshop: Workshop, tmp_path: Path) -
         thread.start()
     for thread in threads:
         thread.join(600)
-    assert len([line for line in workshop.said if line.startswith("building")]) == 1
+    assert len([line for line in workshop.output if line.startswith("building")]) == 1
     assert build.key in workshop.builder.known()
 
 

@@ -120,8 +120,8 @@ def test_what_fits_nothing_says_why(fleet: Fleet, tmp_path: Path) -> None:
         'kind = "benchmark"\nname = "giant"\nextends = "fashion-mnist"\ndevice = "memory>=900TiB"\n'
     )
     catalog(fleet, "add", str(tmp_path))
-    said = catalog(fleet, "resolve", "giant", "--device", "bench-01", "--explain", code=3)
-    assert "needs memory>=900TiB: memory>=900TiB: memory is" in said
+    output = catalog(fleet, "resolve", "giant", "--device", "bench-01", "--explain", code=3)
+    assert "needs memory>=900TiB: memory>=900TiB: memory is" in output
     assert "Did you mean 'bench-01'" in catalog(
         fleet, "resolve", "giant", "--device", "bench-02", code=3
     )
@@ -142,9 +142,9 @@ def test_validate_needs_no_controller_and_names_every_fault(fleet: Fleet, tmp_pa
     assert "colour" in done.stderr
     assert "is not TOML" in done.stderr
     assert "2 faults" in done.stderr
-    told = json.loads(fleet.run("catalog", "validate", str(tmp_path), "--json").stdout)
-    assert told["valid"] is False
-    assert told["components"] == ["model/good"]
+    reported = json.loads(fleet.run("catalog", "validate", str(tmp_path), "--json").stdout)
+    assert reported["valid"] is False
+    assert reported["components"] == ["model/good"]
 
 
 def test_a_bad_catalog_is_not_added(fleet: Fleet, tmp_path: Path) -> None:
@@ -184,8 +184,8 @@ def test_a_repository_with_a_link_is_refused(fleet: Fleet, tmp_path: Path) -> No
     write(tmp_path, "linked").joinpath("model", "linked", "data").symlink_to("/etc/passwd")
     commit = repository(tmp_path)
     before = files(fleet)
-    said = catalog(fleet, "add", str(tmp_path), "--commit", commit, code=4)
-    assert "symbolic link" in said
+    output = catalog(fleet, "add", str(tmp_path), "--commit", commit, code=4)
+    assert "symbolic link" in output
     assert files(fleet) == before
 
 
@@ -195,8 +195,8 @@ def test_an_imported_model_can_be_scheduled_after_a_restart(fleet: Fleet, tmp_pa
         "model/mine",
         "benchmark/mine",
     ]
-    said = catalog(fleet, "import", str(tmp_path / "Mine.onnx"), code=4)
-    assert "Choose another --name" in said
+    output = catalog(fleet, "import", str(tmp_path / "Mine.onnx"), code=4)
+    assert "Choose another --name" in output
     fleet.kill("controller", signal.SIGTERM)
     fleet.start_controller()
     done = fleet.run("schedule", "mine", "--fleet", "linux", "--dry-run")
@@ -244,8 +244,8 @@ def test_walled_data_is_provided_by_its_digest(fleet: Fleet, tmp_path: Path) -> 
 
 
 def test_fetch_gets_what_a_component_has(fleet: Fleet) -> None:
-    told = json.loads(catalog(fleet, "fetch", "dataset/fashion-mnist-1000", "--json"))
-    assert (told["files"], told["size_bytes"]) == (1, 440728)
+    reported = json.loads(catalog(fleet, "fetch", "dataset/fashion-mnist-1000", "--json"))
+    assert (reported["files"], reported["size_bytes"]) == (1, 440728)
     assert (
         json.loads(catalog(fleet, "fetch", "dataset/fashion-mnist-1000", "--json"))["new_files"]
         == 0

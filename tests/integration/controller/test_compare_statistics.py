@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from tests.unit.controller.test_compare import Draw, normal, skewed, told
+from tests.unit.controller.test_compare import Draw, normal, skewed, reported
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from tests.unit.controller.test_compare import Draw, normal, skewed, told
 def test_where_nothing_differs_one_in_twenty_says_so(
     draw: Draw, n: int, paired: bool, devices: int
 ) -> None:
-    assert 0.04 <= told(draw, n, paired=paired, devices=devices) <= 0.06
+    assert 0.04 <= reported(draw, n, paired=paired, devices=devices) <= 0.06
 
 
 @pytest.mark.parametrize(
@@ -34,4 +34,4 @@ def test_where_nothing_differs_one_in_twenty_says_so(
     ],
 )
 def test_the_power_is_as_the_documentation_states(n: int, change: float, at_least: float) -> None:
-    assert told(normal, n, shift=math.log1p(change)) >= at_least
+    assert reported(normal, n, shift=math.log1p(change)) >= at_least

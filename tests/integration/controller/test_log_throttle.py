@@ -20,12 +20,12 @@ async def test_the_first_are_named_and_the_others_counted(
         crowd.note(f"device{number}", "id")
     await asyncio.sleep(0.2)
     crowd.note("bench500", "id")
-    said = [record.getMessage() for record in caplog.records]
-    assert said[0] == "device connected device=bench0 device_id=id"
-    assert said[19:] == [
+    output = [record.getMessage() for record in caplog.records]
+    assert output[0] == "device connected device=bench0 device_id=id"
+    assert output[19:] == [
         "device connected device=bench19 device_id=id",
         'more devices connected count=480 hint="The view events lists all"',
         "device connected device=bench500 device_id=id",
     ]
     await asyncio.sleep(0.2)
-    assert len(caplog.records) == len(said), "of one there is nothing more to say"
+    assert len(caplog.records) == len(output), "of one there is nothing more to say"

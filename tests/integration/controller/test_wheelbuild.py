@@ -27,9 +27,9 @@ def test_the_reader_agrees_with_the_real_thing() -> None:
     assert "libc.so.6" in needs.libraries
     listed = shutil.which("objdump")
     if listed:
-        said = subprocess.check_output([listed, "-p", str(library)], text=True)
+        output = subprocess.check_output([listed, "-p", str(library)], text=True)
         wanted = [
-            line.split()[1] for line in said.splitlines() if line.strip().startswith("NEEDED")
+            line.split()[1] for line in output.splitlines() if line.strip().startswith("NEEDED")
         ]
         assert list(needs.libraries) == wanted
 

@@ -169,7 +169,7 @@ def test_a_wheel_that_is_not_the_locked_one_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "output"),
     [
         (["--name", "a b"], 2, "'a b' is not a name"),
         (["--label", "site"], 2, "'site' does not have the form key=value"),
@@ -186,11 +186,11 @@ def test_a_wheel_that_is_not_the_locked_one_is_refused(
     ],
 )
 def test_what_is_wrong_is_named_and_nothing_is_changed(
-    installer: Installer, arguments: list[str], code: int, said: str
+    installer: Installer, arguments: list[str], code: int, output: str
 ) -> None:
     before = listing(installer.place)
     done = installer.run(*arguments)
-    assert said in done.stderr
+    assert output in done.stderr
     assert done.returncode == code
     assert listing(installer.place) == before
 
@@ -218,7 +218,7 @@ def test_a_token_goes_into_a_file_of_the_owner_alone_or_is_refused(installer: In
 
 
 @pytest.mark.parametrize(
-    ("arguments", "stdin", "code", "said"),
+    ("arguments", "stdin", "code", "output"),
     [
         (["--name", "a b"], "", 2, "'a b' is not a name"),
         (["--label", "site"], "", 2, "'site' does not have the form key=value"),
@@ -236,19 +236,19 @@ def test_a_token_goes_into_a_file_of_the_owner_alone_or_is_refused(installer: In
     ],
 )
 def test_values_are_checked_before_anything_is_built(
-    arguments: list[str], stdin: str, code: int, said: str, kit: Path, tmp_path: Path
+    arguments: list[str], stdin: str, code: int, output: str, kit: Path, tmp_path: Path
 ) -> None:
     place = tmp_path / "board"
     place.mkdir()
     made = Installer(kit, place, sys.executable, user=True)
     done = made.run(*arguments, stdin=stdin)
-    assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+    assert (done.returncode, output in done.stderr) == (code, True), done.stderr
     assert "creating the environment" not in done.stdout
     assert list(place.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "output"),
     [
         ([], 2, "the first argument must be agent or controller"),
         (["controler", "/tmp/x"], 2, "unknown part 'controler'"),
@@ -259,12 +259,12 @@ def test_values_are_checked_before_anything_is_built(
         (["--help"], 0, "usage: from-checkout.sh agent|controller TARGET"),
     ],
 )
-def test_from_checkout_says_how_to_use_it(arguments: list[str], code: int, said: str) -> None:
+def test_from_checkout_says_how_to_use_it(arguments: list[str], code: int, output: str) -> None:
     script = DEPLOY / "from-checkout.sh"
     done = subprocess.run(
         ["sh", str(script), *arguments], capture_output=True, text=True, check=False, timeout=60
     )
-    assert (done.returncode, said in done.stdout + done.stderr) == (code, True), done.stderr
+    assert (done.returncode, output in done.stdout + done.stderr) == (code, True), done.stderr
 
 
 @pytest.mark.parametrize("name", ["make-environment.sh", "build-wheel.sh", "make-agent-kit.sh"])
@@ -279,9 +279,9 @@ def test_dry_runs_say_what_they_would_do(
     installer: Installer, kit: Path, python: str, tmp_path: Path
 ) -> None:
     fresh = Installer(kit, tmp_path, python, user=installer.user)
-    said = fresh.install("--dry-run", "--name", "x")
-    assert "agent.env" in said
-    assert said.rstrip().endswith("nothing was changed")
+    output = fresh.install("--dry-run", "--name", "x")
+    assert "agent.env" in output
+    assert output.rstrip().endswith("nothing was changed")
     assert list(tmp_path.iterdir()) == []
     before = listing(installer.place)
     assert "would: rm -rf" in installer.install("--uninstall", "--purge", "--dry-run")
@@ -316,7 +316,7 @@ def test_a_foreign_program_named_agent_is_left_alone(
 
 
 @pytest.mark.skipif(shutil.which("setpriv") is None or os.geteuid() != 0, reason="needs root")
-def test_who_is_not_root_is_told_so(kit: Path, tmp_path: Path) -> None:
+def test_who_is_not_root_is_reported_so(kit: Path, tmp_path: Path) -> None:
     script = tmp_path / "install-agent.sh"
     shutil.copy(kit / "install-agent.sh", script)
     done = subprocess.run(

@@ -38,7 +38,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 def device(
     fleet: Fleet, kit: Path, python: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[SystemdDevice]:
-    """A device on which install-agent.sh has run; the tests of this module build upon each other."""
+    """A device with the installed agent; the tests of this module build upon each other."""
     with booted(tmp_path_factory.mktemp("board")) as made:
         if made is None:
             pytest.skip("systemd does not come up in namespaces here")

@@ -53,7 +53,7 @@ def test_systemd_finds_nothing_wrong(unit: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(NO_ANALYZE, reason="systemd-analyze is not installed")
-def test_that_judgement_can_fail(tmp_path: Path) -> None:
+def test_that_evaluation_can_fail(tmp_path: Path) -> None:
     copy = tmp_path / "bad.service"
     copy.write_text("[Service]\nExecStart=/bin/true\nProtectSystm=yes\n")
     command = ["systemd-analyze", "verify", "--man=no", str(copy)]

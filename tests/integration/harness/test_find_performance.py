@@ -64,7 +64,7 @@ def test_elsewhere_it_measures_what_is_to_be_expected(
 
 
 @SLOW
-def test_a_limit_that_cannot_be_kept_is_told_by_the_last_test(bench: Any, quick: Any) -> None:
+def test_a_limit_that_cannot_be_kept_is_reported_by_the_last_test(bench: Any, quick: Any) -> None:
     # The search lowers the rate until a test takes as long as the profile lets it.
     order = quick("Server", "find-performance", target_latency_ms="0.01")
     ran = bench.run(order, limit_s=900)
@@ -76,10 +76,10 @@ def test_a_limit_that_cannot_be_kept_is_told_by_the_last_test(bench: Any, quick:
     assert ran.details["result_validity"] == "INVALID"
 
 
-def test_what_was_found_is_what_a_performance_run_is_told(bench: Any, quick: Any) -> None:
-    told = bench.run(quick("Offline", target_qps="2000"))
-    assert told.code == 0, told.stderr
-    assert "target_qps = 2200" in told.result["loadgen_user_conf"]
-    told = bench.run(quick("SingleStream", target_latency_ms="0.05"))
-    assert told.code == 0, told.stderr
-    assert "SingleStream.target_latency = 0.05" in told.result["loadgen_user_conf"]
+def test_what_was_found_is_what_a_performance_run_is_reported(bench: Any, quick: Any) -> None:
+    reported = bench.run(quick("Offline", target_qps="2000"))
+    assert reported.code == 0, reported.stderr
+    assert "target_qps = 2200" in reported.result["loadgen_user_conf"]
+    reported = bench.run(quick("SingleStream", target_latency_ms="0.05"))
+    assert reported.code == 0, reported.stderr
+    assert "SingleStream.target_latency = 0.05" in reported.result["loadgen_user_conf"]

@@ -19,7 +19,7 @@ from fleetmark_controller.mlperf import compliance, selection
 from fleetmark_controller.mlperf.compliance_check import compare_test
 from fleetmark_controller.mlperf.layout import Layout
 from tests.support import ROOT
-from tests.support.submissions import Store, said, short_rules
+from tests.support.submissions import Store, output, short_rules
 
 sys.path.insert(0, str(ROOT / "bench"))
 import official_compliance
@@ -47,7 +47,7 @@ def test_the_scripts_find_what_we_find(
         patch.setattr(compliance, "TEST_TOLERANCE", 1e6)
         patch.setattr(compliance, "QUICK_TOLERANCE", 1e6)
         layout = Layout(round_name, "open", "Us")
-        write_submission(store.runs, said, store.read, layout, tmp_path / "tree", short_rules)
+        write_submission(store.runs, output, store.read, layout, tmp_path / "tree", short_rules)
     runs = {run.run_id: run for run in store.runs}
 
     def save(run_id: str, folder: Path) -> None:
@@ -63,8 +63,8 @@ def test_the_scripts_find_what_we_find(
     for one in found:
         entry = entries[one.result.rpartition("/")[2]]
         verdicts = compare_test(entry, one.test, store.read)
-        said_so = all(verdict.passed for verdict in verdicts.values())
-        assert one.passed or not said_so, one.lines
+        output_so = all(verdict.passed for verdict in verdicts.values())
+        assert one.passed or not output_so, one.lines
         if one.test == "TEST01":
             assert "Accuracy check pass: True" in one.lines
 

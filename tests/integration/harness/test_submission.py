@@ -23,7 +23,7 @@ from fleetmark_controller.mlperf.validate import check_tree, validate
 from fleetmark_core.digest import sha256_hex
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from tests.support.submission_mutations import MANIFEST, MUTATIONS, RESULTS, SYSTEM, edit, files
-from tests.support.submissions import SAID, Store, said, short_rules
+from tests.support.submissions import OUTPUT, Store, output, short_rules
 
 pytestmark = pytest.mark.timeout(900)
 CLOSED = Layout("v6.1", "closed", "Us")
@@ -46,7 +46,7 @@ def store(bench: Any, quick: Any) -> Iterator[Store]:
 
 def written(store: Store, folder: Path, layout: Layout = CLOSED, **changes: Any) -> Path:
     out = folder / "submission"
-    write_submission(changes.get("runs", store.runs), said, store.read, layout, out, short_rules)
+    write_submission(changes.get("runs", store.runs), output, store.read, layout, out, short_rules)
     return out
 
 
@@ -103,7 +103,9 @@ def test_v5_1_has_other_folders(store: Store, bench: Any, quick: Any, tmp_path: 
 
 def test_the_open_division_takes_what_there_is(store: Store, tmp_path: Path) -> None:
     layout = Layout("v6.1", "open", "Us")
-    done = write_submission(store.runs[:2], said, store.read, layout, tmp_path / "out", short_rules)
+    done = write_submission(
+        store.runs[:2], output, store.read, layout, tmp_path / "out", short_rules
+    )
     assert done.results == (f"{SYSTEM}/fashion-mnist/SingleStream",)
     assert not done.left_out
 
@@ -184,7 +186,9 @@ def test_scenarios_that_were_not_measured_are_inferred(
     store: Store, single: list[Any], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    done = write_submission(single, said, store.read, CLOSED, out, short_rules, infer_missing=True)
+    done = write_submission(
+        single, output, store.read, CLOSED, out, short_rules, infer_missing=True
+    )
     assert done.results == (
         f"{SYSTEM}/resnet/MultiStream (inferred from SingleStream)",
         f"{SYSTEM}/resnet/Offline (inferred from SingleStream)",
@@ -209,7 +213,7 @@ def test_offline_is_inferred_from_the_better_one(store: Store, tmp_path: Path) -
     layout = Layout("v6.1", "open", "Us")
     runs = [run for run in store.runs if run.scenario != "Offline"]
     out = tmp_path / "out"
-    write_submission(runs, said, store.read, layout, out, short_rules, infer_missing=True)
+    write_submission(runs, output, store.read, layout, out, short_rules, infer_missing=True)
     checked = check_tree(out, "v6.1", short_rules)
     found = {result.scenario: result for result in checked.results}
     single = raw_values(store, store.runs[0])["result_qps_without_loadgen_overhead"]
@@ -235,7 +239,7 @@ def test_an_inferred_result_that_the_manifest_does_not_name_so(
     store: Store, single: list[Any], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    write_submission(single, said, store.read, CLOSED, out, short_rules, infer_missing=True)
+    write_submission(single, output, store.read, CLOSED, out, short_rules, infer_missing=True)
     edit(MANIFEST, r'      "inferred_from": "SingleStream",\n', "")(out)
     found = [str(problem) for problem in validate(out, "v6.1", short_rules)]
     assert any("is of SingleStream" in text for text in found)
@@ -244,7 +248,7 @@ def test_an_inferred_result_that_the_manifest_does_not_name_so(
 
 def test_a_device_of_which_something_is_not_known(store: Store, tmp_path: Path) -> None:
     def little(device: str) -> tuple[dict[str, str], dict[str, str]]:
-        return {name: text for name, text in SAID.items() if name != "cooling"}, {}
+        return {name: text for name, text in OUTPUT.items() if name != "cooling"}, {}
 
     with pytest.raises(FleetmarkError) as caught:
         write_submission(store.runs, little, store.read, CLOSED, tmp_path / "out", short_rules)

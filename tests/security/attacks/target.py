@@ -90,16 +90,16 @@ class Stream:
     """An agent's session stream that is kept open."""
 
     def __init__(self, stubs: Stubs, hello: session_pb2.Hello) -> None:
-        self._said: queue.Queue[Any] = queue.Queue()
+        self._output: queue.Queue[Any] = queue.Queue()
         self.say(hello=hello)
-        self.heard = stubs.session.Connect(iter(self._said.get, None), timeout=3600)
+        self.heard = stubs.session.Connect(iter(self._output.get, None), timeout=3600)
         self.welcome = next(self.heard).welcome
 
     def say(self, **body: Any) -> None:
-        self._said.put(session_pb2.AgentMessage(**body))
+        self._output.put(session_pb2.AgentMessage(**body))
 
     def end(self) -> None:
-        self._said.put(None)
+        self._output.put(None)
         self.heard.cancel()
 
 
@@ -119,7 +119,7 @@ class Target:
         self.authority = Pair(key, mark + certificate)
         host, _, port = fleet.address.rpartition(":")
         self.entry = f"{host}:{int(port) + 1}"
-        self.operators = {role: self.person(role) for role in ("viewer", "operator", "admin")}
+        self.operators = {role: self.operator(role) for role in ("viewer", "operator", "admin")}
         self.mallory = self.enrol("mallory", self.token(approve=True))
         self.victim = self.enrol("victim", self.token(approve=True))
         self.stream = Stream(self.stubs(self.victim), self.hello(self.victim))
@@ -159,7 +159,7 @@ class Target:
         request = admin_pb2.CreateTokenRequest(**wanted)
         return str(self.stubs(self.admin).admin.CreateToken(request).token)
 
-    def person(self, role: str) -> Member:
+    def operator(self, role: str) -> Member:
         key = make_key()
         request = admin_pb2.CreateOperatorRequest(
             name=f"{role}-{uuid.uuid4().hex[:6]}", role=role, csr=signing_request(key)

@@ -117,7 +117,7 @@ def test_no_message_is_a_fault_of_ours(target: Target, data: st.DataObject) -> N
         }
         stubs[who] = target.stubs(member[who]).channel
     channel = stubs[who]
-    said = [
+    output = [
         m.SerializeToString()
         for m in data.draw(st.lists(messages(method.input_type), min_size=1, max_size=3))
     ]
@@ -128,7 +128,7 @@ def test_no_message_is_a_fault_of_ours(target: Target, data: st.DataObject) -> N
         (True, True): channel.stream_stream,
     }
     stub = kinds[method.client_streaming, method.server_streaming](path)
-    request = iter(said) if method.client_streaming else said[0]
+    request = iter(output) if method.client_streaming else output[0]
     found = outcome(lambda: stub(request, timeout=3))
     assert found not in ("INTERNAL", "UNKNOWN", "UNAVAILABLE"), (
         path,

@@ -174,7 +174,7 @@ def _renew(target: Target, key: bytes) -> object:
     return target.stubs().enrollment.Renew(request, timeout=10)
 
 
-def _persons_key(target: Target) -> object:
+def _operators_key(target: Target) -> object:
     key = target.operators["viewer"].pair.key
     return _enrol(target, _tokens(target)["usable"], csr=signing_request(key))
 
@@ -226,7 +226,7 @@ IDENTITY = [
         lambda t: _enrol(t, _tokens(t)["usable"], name="\x1b[2Jx"),
         "BAD_MESSAGE",
     ),
-    Attack("a person's key as a device's", _persons_key, "FORBIDDEN"),
+    Attack("a person's key as a device's", _operators_key, "FORBIDDEN"),
     Attack("renewing an unknown key", lambda t: _renew(t, make_key()), "NOT_ENROLLED"),
     Attack(
         "renewing a revoked key", lambda t: _renew(t, _members(t)["revoked"].pair.key), "REVOKED"
@@ -245,7 +245,7 @@ IDENTITY = [
 # --- authorisation ---
 
 
-def _person(role: str, service: str, method: str, request: object) -> Callable[[Target], object]:
+def _operator(role: str, service: str, method: str, request: object) -> Callable[[Target], object]:
     def run(target: Target) -> object:
         stub = getattr(target.stubs(target.operators[role]), service)
         return getattr(stub, method)(request, timeout=10)
@@ -261,10 +261,10 @@ def _device(service: str, method: str, request: object) -> Callable[[Target], ob
     return run
 
 
-def _revoked_person(target: Target) -> object:
+def _revoked_operator(target: Target) -> object:
     gone: dict[str, Member] = target.__dict__.setdefault("gone", {})
     if not gone:
-        gone["it"] = target.person("admin")
+        gone["it"] = target.operator("admin")
         name = admin_pb2.RevokeOperatorRequest(name=gone["it"].name)
         target.stubs(target.admin).admin.RevokeOperator(name)
     return target.stubs(gone["it"]).fleet.ListDevices(LIST, timeout=10)
@@ -327,33 +327,33 @@ AUTHORISATION = [
     ),
     Attack(
         "a viewer submits jobs",
-        _person("viewer", "jobs", "Submit", jobs_pb2.SubmitRequest(benchmark="toy")),
+        _operator("viewer", "jobs", "Submit", jobs_pb2.SubmitRequest(benchmark="toy")),
         "FORBIDDEN",
     ),
     Attack(
         "a viewer cancels jobs",
-        _person("viewer", "jobs", "Cancel", jobs_pb2.CancelRequest(campaign_id="0")),
+        _operator("viewer", "jobs", "Cancel", jobs_pb2.CancelRequest(campaign_id="0")),
         "FORBIDDEN",
     ),
     Attack("a viewer uploads", _upload_as("viewer"), "FORBIDDEN"),
     Attack(
         "an operator makes tokens",
-        _person("operator", "admin", "CreateToken", admin_pb2.CreateTokenRequest(approve=True)),
+        _operator("operator", "admin", "CreateToken", admin_pb2.CreateTokenRequest(approve=True)),
         "FORBIDDEN",
     ),
     Attack(
         "an operator approves a device",
-        _person("operator", "fleet", "Approve", fleet_pb2.ApproveRequest(name="pending")),
+        _operator("operator", "fleet", "Approve", fleet_pb2.ApproveRequest(name="pending")),
         "FORBIDDEN",
     ),
     Attack(
         "an operator removes a device",
-        _person("operator", "fleet", "Remove", fleet_pb2.RemoveRequest(name="victim")),
+        _operator("operator", "fleet", "Remove", fleet_pb2.RemoveRequest(name="victim")),
         "FORBIDDEN",
     ),
     Attack(
         "an operator makes himself an administrator",
-        _person(
+        _operator(
             "operator",
             "admin",
             "CreateOperator",
@@ -363,17 +363,17 @@ AUTHORISATION = [
     ),
     Attack(
         "an operator adds a catalog",
-        _person(
+        _operator(
             "operator", "catalog", "AddCatalog", catalog_pb2.AddCatalogRequest(location="/tmp")
         ),
         "FORBIDDEN",
     ),
     Attack(
         "an operator reads the audit log",
-        _person("operator", "admin", "ListAudit", admin_pb2.ListAuditRequest()),
+        _operator("operator", "admin", "ListAudit", admin_pb2.ListAuditRequest()),
         "FORBIDDEN",
     ),
-    Attack("a revoked administrator", _revoked_person, "REVOKED"),
+    Attack("a revoked administrator", _revoked_operator, "REVOKED"),
     Attack(
         "an administrator plays agent",
         lambda t: t.stubs(t.operators["admin"]).session.Connect(
@@ -575,7 +575,7 @@ def test_the_table_is_long_enough() -> None:
 def test_an_attack(target: Target, attack: Attack) -> None:
     _members(target)
     _tokens(target)
-    if attack.run is _revoked_person:
+    if attack.run is _revoked_operator:
         outcome(lambda: attack.run(target))
     before, logged = target.snapshot(), len(target.refusals())
     assert outcome(lambda: attack.run(target)) == attack.status

@@ -121,8 +121,8 @@ def test_idle_connections_leave_room_for_newcomers(
     # The handshake's time limit takes those that are left.
     until(lambda: count_open(lines) == 0, "the end of idle connections", HANDSHAKE_S + QUICK_S)
     assert served_in_time(target)
-    told = "connections without calls closed"
-    assert told in target.fleet.log("controller")
+    reported = "connections without calls closed"
+    assert reported in target.fleet.log("controller")
     rows = [row for row in target.refusals() if row[1] == "connection"]
     assert rows, "an operator sees it in the audit log"
     assert all(who.startswith("address 127.0.0.") for who, _, _ in rows)

@@ -138,7 +138,7 @@ def test_applications_that_wait_for_ever_stop_nobody(target: Target) -> None:
 
 def test_refusals_without_end_do_not_fill_the_log(target: Target) -> None:
     # One whose refusals of this minute nobody has counted yet.
-    stubs = target.stubs(target.person("viewer"))
+    stubs = target.stubs(target.operator("viewer"))
     before = len(target.refusals())
     for _ in range(200):
         with pytest.raises(grpc.RpcError):

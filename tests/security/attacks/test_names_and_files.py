@@ -52,8 +52,8 @@ def test_a_device_cannot_apply_with_it(target: Target, name: str) -> None:
 def test_a_hello_cannot_bring_it(target: Target, name: str) -> None:
     before = target.snapshot()
     hello = target.hello(target.mallory, name=name)
-    said = session_pb2.AgentMessage(hello=hello)
-    assert outcome(lambda: target.connect(target.mallory, said)) == "BAD_MESSAGE"
+    output = session_pb2.AgentMessage(hello=hello)
+    assert outcome(lambda: target.connect(target.mallory, output)) == "BAD_MESSAGE"
     assert target.snapshot() == before and target.refusals()[-1][2] == "BAD_MESSAGE"
 
 
@@ -70,7 +70,7 @@ ALIKE = ["v1ctim", "VICTIM", "vlctim", "Victim"]
 
 
 @pytest.mark.parametrize("name", ALIKE)
-def test_a_name_that_looks_like_anothers_waits_for_a_person(target: Target, name: str) -> None:
+def test_a_name_that_looks_like_anothers_waits_for_a_operator(target: Target, name: str) -> None:
     """Its token approves, but its name is one that is there."""
     request = target.application(name, target.token(approve=True), make_key(), str(uuid.uuid4()))
     call = target.stubs().enrollment.Enroll(request)
@@ -164,6 +164,6 @@ IDS: dict[str, Callable[[Target], Any]] = {
 @pytest.mark.parametrize("what", IDS)
 def test_an_id_that_is_none_is_refused(target: Target, what: str) -> None:
     before = target.snapshot()
-    said = session_pb2.AgentMessage(hello=IDS[what](target))
-    assert outcome(lambda: target.connect(target.mallory, said)) == "BAD_MESSAGE"
+    output = session_pb2.AgentMessage(hello=IDS[what](target))
+    assert outcome(lambda: target.connect(target.mallory, output)) == "BAD_MESSAGE"
     assert target.snapshot() == before and target.refusals()[-1][2] == "BAD_MESSAGE"

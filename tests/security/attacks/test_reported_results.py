@@ -111,11 +111,11 @@ def runs_of(liar: Liar) -> int:
 def test_a_result_file_of_another_shape_fails_its_job(liar: Liar, result: Any) -> None:
     liar.hand_in("singlestream_performance", honest, {"program_result": result})
     assert liar.verdict() == ("FAILED", None)
-    said = reason(liar)
+    output = reason(liar)
     # A number of more than 64 bits is refused where the agent put the result.
     begins = ("result.json", "final record: Final is not JSON: key provenance.program_result")
-    assert said.removeprefix("the device sent invalid records: ").startswith(begins)
-    assert said.isprintable() and len(said) < 400
+    assert output.removeprefix("the device sent invalid records: ").startswith(begins)
+    assert output.isprintable() and len(output) < 400
     assert runs_of(liar) == 0
 
 
@@ -125,9 +125,9 @@ def test_a_file_that_must_not_be_named_fails_its_job(
 ) -> None:
     liar.hand_in("singlestream_performance", honest, claim_files=claim)
     assert liar.verdict() == ("FAILED", None)
-    said = reason(liar)
-    assert said.startswith("the device sent invalid records: ")
-    assert said.isprintable() and len(said) < 400
+    output = reason(liar)
+    assert output.startswith("the device sent invalid records: ")
+    assert output.isprintable() and len(output) < 400
     assert runs_of(liar) == 0
 
 

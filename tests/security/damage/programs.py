@@ -26,7 +26,7 @@ class End:
     """How a program took it: `code` is None if it serves."""
 
     code: int | None
-    said: str
+    output: str
 
 
 def start(program: str, home: Path) -> End:
@@ -50,18 +50,18 @@ def start(program: str, home: Path) -> End:
         if first:
             assert first.startswith("Controller ready"), first
             child.terminate()
-        _, said = child.communicate(timeout=PATIENCE_S)
+        _, output = child.communicate(timeout=PATIENCE_S)
     except subprocess.TimeoutExpired:
         child.kill()
         pytest.fail(f"{program} neither ended nor served: {child.communicate()}")
     finally:
         child.stdout.close()
-    return End(None if first else child.returncode, said)
+    return End(None if first else child.returncode, output)
 
 
 def last_line(end: End, program: str) -> str:
     """The line that says why it ended, which is the only one that is no log."""
-    lines = [line for line in end.said.splitlines() if line and not line.startswith("{")]
-    assert len(lines) == 1, end.said
-    assert lines[0].startswith(f"{program}: "), end.said
+    lines = [line for line in end.output.splitlines() if line and not line.startswith("{")]
+    assert len(lines) == 1, end.output
+    assert lines[0].startswith(f"{program}: "), end.output
     return lines[0]

@@ -38,7 +38,7 @@ class End:
     """How a start went: `code` is None if the program served until it was asked to end."""
 
     code: int | None
-    said: str
+    output: str
     seconds: float
     fault: str = ""
 
@@ -137,13 +137,13 @@ def _start(program: str, words: list[str], is_ready: Callable[[str], bool]) -> E
         stderr=subprocess.STDOUT,
         text=True,
     )
-    said: list[str] = []
+    output: list[str] = []
     ready = threading.Event()
 
     def listen() -> None:
         assert child.stdout is not None
         for line in child.stdout:
-            said.append(line)
+            output.append(line)
             if is_ready(line):
                 ready.set()
         ready.set()
@@ -153,7 +153,7 @@ def _start(program: str, words: list[str], is_ready: Callable[[str], bool]) -> E
     try:
         fault = "" if ready.wait(START_S) else f"neither ended nor served within {START_S:g} s"
         took = time.monotonic() - began
-        served_ = any(map(is_ready, said))
+        served_ = any(map(is_ready, output))
         if served_ and not fault:
             time.sleep(0.5)
             if child.poll() is None:
@@ -170,11 +170,11 @@ def _start(program: str, words: list[str], is_ready: Callable[[str], bool]) -> E
         listener.join()
         assert child.stdout is not None
         child.stdout.close()
-    return End(None if served_ and code == 0 else code, "".join(said), took, fault)
+    return End(None if served_ and code == 0 else code, "".join(output), took, fault)
 
 
 def _fault_of_end(end: End, name: Path) -> str:
-    if "Traceback" in end.said:
+    if "Traceback" in end.output:
         return "shows a traceback"
     if end.code is None:
         return ""
@@ -182,7 +182,7 @@ def _fault_of_end(end: End, name: Path) -> str:
         return f"ends with status {end.code}"
     lines = [
         line
-        for line in end.said.splitlines()
+        for line in end.output.splitlines()
         if line and not line.startswith(("{", "Controller ", "Start "))
     ]
     if len(lines) != 1:

@@ -48,7 +48,7 @@ class End:
 
     code: int | None
     out: str
-    said: str
+    output: str
     peak_bytes: int
 
 
@@ -212,11 +212,11 @@ MODEL_PLACES: dict[str, tuple[Make, str]] = {
 def check_one_line(end: End, code: int, *says: str) -> None:
     """One line of what is wrong, no traceback, and little memory."""
     assert end.code == code, end
-    lines = [line for line in end.said.splitlines() if not line.endswith((" fault", " faults"))]
-    assert len(lines) == 1, end.said[-3000:]
-    assert "Traceback" not in end.said
+    lines = [line for line in end.output.splitlines() if not line.endswith((" fault", " faults"))]
+    assert len(lines) == 1, end.output[-3000:]
+    assert "Traceback" not in end.output
     assert len(lines[0]) < 1000, lines[0]
-    assert all(said in lines[0] for said in says), lines[0]
+    assert all(output in lines[0] for output in says), lines[0]
     assert end.peak_bytes < PEAK_BYTES, f"{end.peak_bytes >> 20} MiB"
 
 
@@ -439,5 +439,5 @@ def test_a_controller_serves_without_a_catalog_that_changed(tmp_path: Path) -> N
         os.mkfifo(fleet.home / "catalogs.json")
         end = command("serve", "--home", str(fleet.home), "--listen", fleet.address)
         assert end.code in (2, 4), end
-        assert "catalogs.json" in end.said.splitlines()[-1]
-        assert "Traceback" not in end.said
+        assert "catalogs.json" in end.output.splitlines()[-1]
+        assert "Traceback" not in end.output

@@ -55,11 +55,11 @@ def fill(folder: Path, free_kib: int) -> Path:
     return filler
 
 
-def check_told(program: str, home: Path) -> bool:
+def check_reported(program: str, home: Path) -> bool:
     """Start a program; return whether it said that the disk is full, else it serves."""
     end = start(program, home)
     if end.code in (None, 5):
-        assert "Traceback" not in end.said, end
+        assert "Traceback" not in end.output, end
         return False
     line = last_line(end, program)
     assert end.code == 4, end
@@ -80,7 +80,7 @@ def test_a_controller_starts_again_once_there_is_room(
     shutil.copytree(homes.controller, home)
     ca = (home / "identity" / "ca.pem").read_bytes()
     filler = fill(small, free_kib)
-    assert check_told("controller", home) or free_kib
+    assert check_reported("controller", home) or free_kib
     filler.unlink()
     assert start("controller", home).code is None
     assert (home / "identity" / "ca.pem").read_bytes() == ca
@@ -94,7 +94,7 @@ def test_a_first_start_of_a_controller_can_be_repeated(free_kib: int, small: Pat
     """Whatever of the new home was written."""
     home = small / "controller"
     filler = fill(small, free_kib)
-    assert check_told("controller", home) or free_kib > 256
+    assert check_reported("controller", home) or free_kib > 256
     filler.unlink()
     assert start("controller", home).code is None
 
@@ -107,20 +107,20 @@ def test_an_agent_starts_again_once_there_is_room(free_kib: int, homes: Homes, s
     shutil.copytree(homes.agent, home)
     identity = (home / "identity" / "device.json").read_bytes()
     filler = fill(small, free_kib)
-    assert check_told("agent", home) or free_kib
+    assert check_reported("agent", home) or free_kib
     filler.unlink()
     assert start("agent", home).code == 5
     assert (home / "identity" / "device.json").read_bytes() == identity
 
 
 @pytest.mark.slow
-def test_a_migration_that_finds_no_room_is_told_by_the_controller(small: Path) -> None:
+def test_a_migration_that_finds_no_room_is_reported_by_the_controller(small: Path) -> None:
     """In one line; the next start migrates."""
     home = small / "controller"
     home.mkdir(mode=0o700)
     old_store(home / "results.db")
     filler = fill(small, 72)
-    assert check_told("controller", home)
+    assert check_reported("controller", home)
     filler.unlink()
     assert start("controller", home).code is None
 

@@ -155,7 +155,7 @@ def check(program: str, home: Path, damage: Damage) -> None:
     end = start(program, home)
     line = last_line(end, program)
     assert end.code == damage.code, end
-    assert all(said in line for said in damage.says), line
+    assert all(output in line for output in damage.says), line
     assert identity(home) == before
 
 

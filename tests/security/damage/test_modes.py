@@ -43,7 +43,7 @@ def warnings(end: End) -> list[str]:
     """Return the warnings of a program's log that tell of modes."""
     return [
         line.fields["reason"]
-        for line in parse_log(end.said)
+        for line in parse_log(end.output)
         if (line.level, line.event) == ("warning", "access restricted")
     ]
 
@@ -59,7 +59,7 @@ def warned_of(program: str, home: Path, name: str, wide: int) -> str:
 
 
 @pytest.mark.parametrize(("program", "name", "wide"), FILES)
-def test_a_key_that_others_may_use_is_told_and_closed(
+def test_a_key_that_others_may_use_is_reported_and_closed(
     program: str, name: str, wide: int, homes: Homes
 ) -> None:
     """And the program serves, with one line that names the file and both modes."""
@@ -72,7 +72,7 @@ def test_a_key_that_others_may_use_is_told_and_closed(
 
 
 @pytest.mark.parametrize(("program", "name", "wide"), FOLDERS)
-def test_a_home_that_others_may_write_is_told_and_closed(
+def test_a_home_that_others_may_write_is_reported_and_closed(
     program: str, name: str, wide: int, homes: Homes
 ) -> None:
     """What others may read of it stays as the operator set it."""

@@ -43,7 +43,9 @@ def test_an_agent_connects_or_says_what_is_damaged(homes: Homes, tmp_path: Path)
 def check(starts: Iterable[tuple[str, End]]) -> None:
     """Fail with all faults at once."""
     ends = dict(starts)
-    faults = [f"{what}: {end.fault}: {end.said[-600:]}" for what, end in ends.items() if end.fault]
+    faults = [
+        f"{what}: {end.fault}: {end.output[-600:]}" for what, end in ends.items() if end.fault
+    ]
     served = sum(end.code is None for end in ends.values())
     slowest = max(end.seconds for end in ends.values())
     print(f"{len(ends)} starts, {served} served, slowest {slowest:.1f} s")

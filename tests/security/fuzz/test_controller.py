@@ -55,7 +55,7 @@ from fleetmark_protos.v1 import common_pb2, session_pb2
 from tests.security.fuzz.damage import ANYTHING, damaged, damaged_text, documents, other_values
 from tests.support import evaluation_cases as cases
 from tests.support.export_cases import Campaign
-from tests.unit.controller.test_evaluate_hostile import judge, sane
+from tests.unit.controller.test_evaluate_hostile import evaluate, sane
 from tests.unit.controller.test_export_report import Page
 from tests.unit.controller.test_models import external, field, onnx
 from tests.unit.controller.test_wheelbuild import BUILD
@@ -116,9 +116,9 @@ def test_what_an_agent_says_is_clean_or_refused(data: st.DataObject) -> None:
         attempts=[REPORT, shown],
         lockfiles=[b"{}"],
     )
-    said = data.draw(damaged(hello.SerializeToString()))
+    output = data.draw(damaged(hello.SerializeToString()))
     with suppress(DecodeError, FleetmarkError, FleetmarkError):
-        found = serde.hello_from(session_pb2.Hello.FromString(said))
+        found = serde.hello_from(session_pb2.Hello.FromString(output))
         assert found.name.isprintable() and len(found.labels) <= validation.MAX_LABELS
         assert all(report.key.device_id == found.device_id for report in found.attempts)
     with suppress(DecodeError, FleetmarkError):
@@ -162,15 +162,15 @@ ANSWERS = (ACCURACY / "mlperf_log_accuracy.json").read_bytes()[:1500].rpartition
 
 @pytest.mark.fuzz("LoadGen's detail and summary logs")
 @given(damaged(DETAIL), damaged(SUMMARY))
-def test_a_damaged_log_is_judged_or_refused(detail: bytes, summary: bytes) -> None:
+def test_a_damaged_log_is_evaluated_or_refused(detail: bytes, summary: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = file(folder, "mlperf_log_detail.txt", detail)
         with suppress(IngestError):
             parse_detail(path)
-        sane(judge(path))
-        said = file(folder, "mlperf_log_summary.txt", summary)
+        sane(evaluate(path))
+        output = file(folder, "mlperf_log_summary.txt", summary)
         with suppress(IngestError):
-            assert read_summary(said).validity in ("VALID", "INVALID", None)
+            assert read_summary(output).validity in ("VALID", "INVALID", None)
 
 
 @pytest.mark.fuzz("LoadGen's accuracy log")
@@ -212,7 +212,7 @@ def test_any_claim_of_a_program(data: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         claim = file(folder, "result.json", data)
         files = {**cases.files(RUN), "result": claim}
-        sane(judge(RUN / "mlperf_log_detail.txt", files=files))
+        sane(evaluate(RUN / "mlperf_log_detail.txt", files=files))
 
 
 # --- the catalog ---

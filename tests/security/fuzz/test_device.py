@@ -1,4 +1,4 @@
-"""What an agent reads: its controller's words, its own files, and what a device and its jobs say."""
+"""What an agent reads: messages of its controller, its own files, output of jobs and programs."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_a_lock_is_one_or_is_refused(data: bytes) -> None:
 
 
 REF = common_pb2.AttemptRef(device_id="d", job_id="j", epoch=7, boot_id="b")
-SAID = [
+OUTPUT = [
     session_pb2.ControllerMessage(offer=session_pb2.Offer(attempt=REF, order=b"{}")),
     session_pb2.ControllerMessage(stop=session_pb2.Stop(attempt=REF, reason="r")),
     session_pb2.ControllerMessage(set_log_tail=session_pb2.SetLogTail(attempt=REF, enabled=True)),
@@ -137,7 +137,7 @@ SAID = [
 
 
 @pytest.mark.fuzz("the controller's messages")
-@given(damaged(*(message.SerializeToString() for message in SAID)))
+@given(damaged(*(message.SerializeToString() for message in OUTPUT)))
 def test_any_message_of_a_controller_is_understood_or_none(data: bytes) -> None:
     from google.protobuf.message import DecodeError
 

@@ -95,16 +95,16 @@ def hand_in(given_records: list[Record]) -> Evaluation | None:
             return None  # it is not complete: more may come
         evidence = gather(connection, key, now_ns)
         if isinstance(evidence, Evaluation):
-            judgement = evidence
+            evaluation = evidence
         else:
             facts = evaluate(inputs(evidence, ATTEMPT.blobs))
-            judgement = build_run(evidence, facts, ATTEMPT.blobs, now_ns)
-        assert results.finalise(connection, Effects(), now_ns, key, "run-1", judgement)
+            evaluation = build_run(evidence, facts, ATTEMPT.blobs, now_ns)
+        assert results.finalise(connection, Effects(), now_ns, key, "run-1", evaluation)
         for view in ("runs", "results", "telemetry", "attempts", "jobs"):
             public_views.select(connection, view)
         ended = attempts.get(connection, key)
         assert ended is not None and ended.state in ATTEMPT_TERMINAL
-        return judgement
+        return evaluation
     finally:
         connection.execute("ROLLBACK")
 
@@ -118,12 +118,16 @@ def whole(payloads: list[tuple[str, bytes]]) -> list[Record]:
     return [*parts, Record(len(parts) + 1, "final", json.dumps(final).encode())]
 
 
-def check(judgement: Evaluation | None) -> None:
-    if judgement is None:
+def check(evaluation: Evaluation | None) -> None:
+    if evaluation is None:
         return
-    assert judgement.ending in (AttemptOutcome.VALID, AttemptOutcome.INVALID, AttemptOutcome.FAILED)
-    if judgement.ending is AttemptOutcome.FAILED:
-        assert judgement.reason and judgement.reason.isprintable()
+    assert evaluation.ending in (
+        AttemptOutcome.VALID,
+        AttemptOutcome.INVALID,
+        AttemptOutcome.FAILED,
+    )
+    if evaluation.ending is AttemptOutcome.FAILED:
+        assert evaluation.reason and evaluation.reason.isprintable()
 
 
 PAYLOADS = [(record.kind, record.payload) for record in ATTEMPT.records]

@@ -125,14 +125,14 @@ def _attack(device: Device) -> None:
         words = WORDS.format(out=device.fleet.folder / "pwned").replace(",", "")
         # What never ends by itself: its time limit is what is tested there.
         limit = ("--timeout", "4") if deed == "endless_output" else ("--timeout", "90")
-        said = device.ok(
+        output = device.ok(
             *("schedule", "toy", "--fleet", f"name={device.name}", "--max-attempts", "1", "--json"),
             *("--min-sandbox", device.level, *limit),
             *("--param", f"deed={deed}", "--param", f"home={device.home}"),
             *("--param", f"marker={device.marker}", "--param", f"pids={pids}"),
             *("--param", f"address={device.fleet.address}", "--param", f"words={words}"),
         )
-        campaigns[json.loads(said)["campaign_id"]] = deed
+        campaigns[json.loads(output)["campaign_id"]] = deed
     terminal = "('SUCCEEDED', 'INVALID', 'FAILED', 'CANCELLED')"
 
     def ended() -> bool:

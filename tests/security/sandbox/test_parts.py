@@ -148,8 +148,8 @@ def test_what_passed_a_limit_is_named_with_both_figures() -> None:
         assert (found.outcome, found.retryable) == ("failed", False)
         return found.reason
 
-    said = ended(memory_bytes=600_000_000, memory_bytes_limit=500_000_000)
-    assert said == "ended by its sandbox: 600.0 MB of memory, it may use 500.0 MB"
+    output = ended(memory_bytes=600_000_000, memory_bytes_limit=500_000_000)
+    assert output == "ended by its sandbox: 600.0 MB of memory, it may use 500.0 MB"
     assert "64 processes and threads of 60" in ended(processes=64, processes_limit=60)
 
 

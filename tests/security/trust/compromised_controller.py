@@ -106,8 +106,8 @@ class Attacker:
 
     def forged_rotation(self) -> bytes:
         found = self.release()
-        said = Rotation.statement(found.key, signing.public_key(MINE))
-        mine = signing.sign(signing.ROTATION, said, MINE)
+        output = Rotation.statement(found.key, signing.public_key(MINE))
+        mine = signing.sign(signing.ROTATION, output, MINE)
         link = Rotation(found.key, signing.public_key(MINE), mine, mine)
         release = parse_release(found.signed)
         return self.with_release(seal_release(release, MINE, (link,)).canonical())

@@ -50,7 +50,7 @@ def test_a_damaged_ledger_is_named_and_kept(tmp_path: Path, content: bytes) -> N
     assert path.read_bytes() == content
 
 
-def test_a_ledger_that_is_missing_beside_results_is_told(tmp_path: Path) -> None:
+def test_a_ledger_that_is_missing_beside_results_is_reported(tmp_path: Path) -> None:
     files = RealFiles(tmp_path)
     (tmp_path / "spool").mkdir()
     assert ledger.load(files) == Ledger()

@@ -38,30 +38,32 @@ def shown(hello: Hello, *attempts: tuple[ReportedState, bytes, bytes | None]) ->
     return with_order_evidence(dataclasses.replace(hello, attempts=tuple(reports)), held, read_lock)
 
 
-def orders(said: Hello) -> list[bytes]:
-    return [report.signed_order for report in said.attempts]
+def orders(output: Hello) -> list[bytes]:
+    return [report.signed_order for report in output.attempts]
 
 
 def test_a_lock_is_shown_once(hello: Hello) -> None:
-    said = shown(hello, (UPLOADING, b"o1", b"l"), (UPLOADING, b"o2", b"l"), (RUNNING, b"o3", b"m"))
-    assert orders(said) == [b"o1", b"o2", b"o3"]
-    assert said.locks == (b"l", b"m")
+    output = shown(
+        hello, (UPLOADING, b"o1", b"l"), (UPLOADING, b"o2", b"l"), (RUNNING, b"o3", b"m")
+    )
+    assert orders(output) == [b"o1", b"o2", b"o3"]
+    assert output.locks == (b"l", b"m")
 
 
 @pytest.mark.parametrize("state", [ReportedState.REFUSED, ReportedState.ABORTED])
 def test_what_was_given_up_shows_nothing(hello: Hello, state: ReportedState) -> None:
-    said = shown(hello, (state, b"o", b"l"))
-    assert (orders(said), said.locks) == ([b""], ())
+    output = shown(hello, (state, b"o", b"l"))
+    assert (orders(output), output.locks) == ([b""], ())
 
 
 def test_what_was_not_fetched_yet_shows_nothing(hello: Hello) -> None:
-    said = shown(hello, (ReportedState.PREPARING, b"o", None))
-    assert (orders(said), said.locks) == ([b""], ())
+    output = shown(hello, (ReportedState.PREPARING, b"o", None))
+    assert (orders(output), output.locks) == ([b""], ())
 
 
 def test_it_stays_small_and_what_is_finished_comes_first(hello: Hello) -> None:
     large = MAX_SHOWN_BYTES // 2
-    said = shown(
+    output = shown(
         hello,
         (RUNNING, b"o1", b"a" * large),
         (UPLOADING, b"o2", b"b" * large),
@@ -69,5 +71,5 @@ def test_it_stays_small_and_what_is_finished_comes_first(hello: Hello) -> None:
         (UPLOADING, b"o" * (MAX_ORDER_BYTES + 1), b"d"),
         (UPLOADING, b"o5", b"e"),
     )
-    assert orders(said) == [b"", b"o2", b"o3", b"", b"o5"]
-    assert sum(map(len, [*orders(said), *said.locks])) <= MAX_SHOWN_BYTES
+    assert orders(output) == [b"", b"o2", b"o3", b"", b"o5"]
+    assert sum(map(len, [*orders(output), *output.locks])) <= MAX_SHOWN_BYTES

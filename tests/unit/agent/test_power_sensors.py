@@ -97,7 +97,7 @@ def test_a_battery_counts_while_it_discharges(device: DeviceTree) -> None:
     assert seen(device) == {"battery BAT0": ("battery", "power", None)}
 
 
-def test_two_of_a_name_and_an_input_that_people_name(device: DeviceTree) -> None:
+def test_two_of_a_name_and_an_input_that_operators_name(device: DeviceTree) -> None:
     for number, power in ((0, 1_000_000), (1, 7_000_000)):
         chip = f"sys/class/hwmon/hwmon{number}"
         device.put(f"{chip}/name", "ina226x")

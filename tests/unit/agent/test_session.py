@@ -81,7 +81,7 @@ class FakeShell:
 
     def tell(self, *events: Any) -> list[Any]:
         """What is said and done in answer, without what was said and done before."""
-        said, done = len(self.sent), len(self.others)
+        output, done = len(self.sent), len(self.others)
         queue = list(events)
         while queue:
             for action in self.session.handle(queue.pop(0), self.now):
@@ -95,7 +95,7 @@ class FakeShell:
                         queue.append(h.Persisted(action.number))
                 else:
                     self.others.append(action)
-        return [*self.sent[said:], *self.others[done:]]
+        return [*self.sent[output:], *self.others[done:]]
 
     def hear(self, *messages: Any) -> list[Any]:
         return self.tell(*(h.MessageReceived(message) for message in messages))
@@ -131,9 +131,11 @@ def test_an_offer_is_durable_before_it_is_reported_and_started() -> None:
     (persist,) = device.session.handle(h.MessageReceived(offer(7)), device.now)
     assert persist.ledger.entries[0].key == ref(7).key
     assert persist.ledger.highest_epoch == 7
-    said = device.session.handle(h.Persisted(persist.number), device.now)
-    assert states([a.message for a in said if isinstance(a, h.Send)])[0] is ReportedState.PREPARING
-    assert [a for a in said if isinstance(a, h.StartJob)] == [
+    output = device.session.handle(h.Persisted(persist.number), device.now)
+    assert (
+        states([a.message for a in output if isinstance(a, h.Send)])[0] is ReportedState.PREPARING
+    )
+    assert [a for a in output if isinstance(a, h.StartJob)] == [
         h.StartJob(ref(7).key, offer(7).order)
     ]
 
@@ -462,7 +464,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.stopped: set[LocalAttemptKey] = set()
         self.forgotten: set[LocalAttemptKey] = set()
         self.ever_started: dict[LocalAttemptKey, int] = {}
-        self.given_up_said: set[LocalAttemptKey] = set()
+        self.given_up_output: set[LocalAttemptKey] = set()
         self.epoch = 0
         self.seen = [0, 0]
 
@@ -477,7 +479,7 @@ class AnyOrder(RuleBasedStateMachine):
                 if report.state is not ReportedState.REFUSED:
                     assert report.attempt.key in durable | {h.key for h in self.leaving()}
                 if report.state in (ReportedState.REFUSED, ReportedState.ABORTED):
-                    self.given_up_said.add(report.attempt.key)
+                    self.given_up_output.add(report.attempt.key)
         for action in self.device.others[self.seen[1] :]:
             if isinstance(action, h.StartJob):
                 assert not self.jobs, "two jobs at a time"
@@ -491,7 +493,7 @@ class AnyOrder(RuleBasedStateMachine):
             elif isinstance(action, h.DeleteAttempt):
                 assert action.key not in self.jobs, "forgot a running job"
                 whole = self.stored.get(action.key, -1) >= self.spool.get(action.key, 0)
-                assert whole or action.key in self.given_up_said
+                assert whole or action.key in self.given_up_output
                 assert action.key not in {e.key for e in self.device.disk.entries}
                 self.forgotten.add(action.key)
             elif isinstance(action, h.Upload):
@@ -614,7 +616,7 @@ class AnyOrder(RuleBasedStateMachine):
             return
         for key, last in self.spool.items():
             owed = self.stored.get(key, 0) < last
-            if owed and key not in self.given_up_said:
+            if owed and key not in self.given_up_output:
                 assert key in self.device.session.held
                 assert key in {e.key for e in self.device.disk.entries}
 

@@ -214,11 +214,11 @@ def test_after_a_restart_of_the_device_there_is_nothing_to_set_back(
     assert not tuning.journal.exists()
 
 
-def test_what_cannot_be_set_is_told(device: DeviceTree, tmp_path: Path) -> None:
+def test_what_cannot_be_set_is_reported(device: DeviceTree, tmp_path: Path) -> None:
     device.governor("powersave", choices="powersave ondemand")
-    told = Tuning(tmp_path, device.root).apply()
-    assert told["governor"] == "performance"
-    assert told["not_set"] == [
+    reported = Tuning(tmp_path, device.root).apply()
+    assert reported["governor"] == "performance"
+    assert reported["not_set"] == [
         f"governor: {CPU}/cpufreq/policy0/scaling_governor does not offer performance"
     ]
     bare = Tuning(tmp_path / "other", tmp_path / "nothing")

@@ -103,7 +103,7 @@ def test_a_device_gets_the_archive_of_its_architecture(
         (dataclasses.replace(sample_device(), os=MUSL), "tools 1 needs glibc: the device has musl"),
     ],
 )
-def test_a_device_that_none_fits_is_told_why(
+def test_a_device_that_none_fits_is_reported_why(
     tmp_path: Path, device: Capabilities, reason: str
 ) -> None:
     found = answer(world(tmp_path, {"tools": TOOLS}), device)

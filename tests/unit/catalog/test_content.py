@@ -190,9 +190,9 @@ PROVIDED = [
 ]
 
 
-@pytest.mark.parametrize(("name", "role", "said"), PROVIDED)
-def test_what_only_a_person_can_get_says_so(
-    tmp_path: Path, name: str, role: str, said: str
+@pytest.mark.parametrize(("name", "role", "output"), PROVIDED)
+def test_what_only_a_operator_can_get_says_so(
+    tmp_path: Path, name: str, role: str, output: str
 ) -> None:
     resolution = resolve(CATALOG, expand(CATALOG, name)[0], sample_device(), HARNESS)
     assert resolution.lock is not None
@@ -202,7 +202,7 @@ def test_what_only_a_person_can_get_says_so(
     with pytest.raises(FleetmarkError) as caught:
         obtain({blob.sha256: source}, BlobFolder(tmp_path / "blobs"), None, print)
     assert caught.value.kind is ErrorKind.ARTIFACT_UNAVAILABLE
-    assert said in str(caught.value)
+    assert output in str(caught.value)
     assert blob.sha256 in str(caught.value)
 
 

@@ -257,7 +257,7 @@ def test_all_obstacles_are_named_at_once() -> None:
         assert f"{name} has no wheel" in text
 
 
-def test_a_device_without_python_is_told_so() -> None:
+def test_a_device_without_python_is_reported_so() -> None:
     facts = sample_device()
     bare = Capabilities(facts.os, facts.arch, facts.board, facts.cpu, facts.memory, facts.storage)
     assert resolve(CATALOG, one(), bare, HARNESS).reasons == (

@@ -90,7 +90,7 @@ def test_the_first_version_that_fits_or_can_be_built_is_fetched() -> None:
     assert wheels_for(package, interpreter("3.9.2"), {}) == ({}, ())
 
 
-def test_a_built_wheel_that_is_gone_is_said(tmp_path: Path) -> None:
+def test_a_built_wheel_that_is_gone_is_output(tmp_path: Path) -> None:
     blobs = BlobFolder(tmp_path / "blobs")
     sources = {"5" * 64: BuiltWheel(WHEEL, 77)}
     with pytest.raises(FleetmarkError) as caught:
@@ -147,7 +147,7 @@ def test_a_recipe_is_read(tmp_path: Path) -> None:
         ('where = "controller"', 'command = "make"', ["command"]),
     ],
 )
-def test_a_wrong_recipe_is_told_with_its_key(
+def test_a_wrong_recipe_is_reported_with_its_key(
     tmp_path: Path, old: str, new: str, words: list[str]
 ) -> None:
     assert old in RECIPE

@@ -43,7 +43,7 @@ def test_negative_classes_are_just_wrong(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "output"),
     [
         ("", "no JSON"),
         ("[" * 100_000, "no JSON"),
@@ -60,8 +60,8 @@ def test_negative_classes_are_just_wrong(tmp_path: Path) -> None:
         ("[" + "9" * 5000 + "]", "mlperf_log_accuracy"),
     ],
 )
-def test_hostile_logs_are_refused(tmp_path: Path, content: Any, said: str) -> None:
-    with pytest.raises(IngestError, match=said) as caught:
+def test_hostile_logs_are_refused(tmp_path: Path, content: Any, output: str) -> None:
+    with pytest.raises(IngestError, match=output) as caught:
         parse_accuracy(written(tmp_path, content))
     assert len(str(caught.value)) < 300
 

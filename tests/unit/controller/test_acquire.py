@@ -93,14 +93,14 @@ def test_the_mirror_comes_first_and_is_not_trusted(tmp_path: Path, blobs: BlobFo
     mirror.mkdir()
     (mirror / good).write_bytes(DATA)
     (mirror / bad).write_bytes(b"not it")
-    said: list[str] = []
-    obtain({good: Fetch("a", len(DATA), ())}, blobs, mirror, said.append)
+    output: list[str] = []
+    obtain({good: Fetch("a", len(DATA), ())}, blobs, mirror, output.append)
     assert blobs.has(good)
-    assert said == []
+    assert output == []
     with pytest.raises(FleetmarkError) as caught:
-        obtain({bad: Fetch("b", 5, ())}, blobs, mirror, said.append)
+        obtain({bad: Fetch("b", 5, ())}, blobs, mirror, output.append)
     assert caught.value.kind is ErrorKind.ARTIFACT_UNAVAILABLE
-    assert "skipping the copy in the mirror folder" in said[0]
+    assert "skipping the copy in the mirror folder" in output[0]
     assert not blobs.has(bad)
     assert leftovers(blobs) == []
 

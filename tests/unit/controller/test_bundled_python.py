@@ -74,7 +74,7 @@ def test_a_device_without_any_python_for_jobs_gets_one() -> None:
         ),
     ],
 )
-def test_a_device_that_it_does_not_run_on_is_told_why(system: Os, words: str) -> None:
+def test_a_device_that_it_does_not_run_on_is_reported_why(system: Os, words: str) -> None:
     found = answer(dataclasses.replace(NEW, os=system))
     assert found.lock is None
     assert words in found.reasons

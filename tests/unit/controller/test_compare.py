@@ -34,7 +34,7 @@ def skewed(rng: np.random.Generator, n: int) -> Any:
     return 1 + rng.gamma(1.5, NOISE, n)
 
 
-def told(
+def reported(
     draw: Draw, n: int, *, shift: float = 0.0, paired: bool = False, devices: int = 1
 ) -> float:
     """The share of comparisons that say faster or slower, where B takes exp(shift) of A's time."""
@@ -183,9 +183,9 @@ def test_runs_that_are_no_evidence_are_left_out_and_counted() -> None:
     matched = match(parse("c1"), results(FAST), parse("c2"), b)
     (verdict,) = compare_pairings(matched)
     assert (verdict.runs_b, verdict.left_out, verdict.doubtful) == (5, 2, 1)
-    said = " ".join(render.notes([verdict], (), ()))
-    assert "2 runs left out" in said
-    assert "1 run in suspicious condition" in said
+    output = " ".join(render.notes([verdict], (), ()))
+    assert "2 runs left out" in output
+    assert "1 run in suspicious condition" in output
 
 
 def test_too_few_runs_say_what_is_needed() -> None:
@@ -199,7 +199,7 @@ def test_too_few_runs_say_what_is_needed() -> None:
     assert verdict.change is None
 
 
-def test_a_fleet_is_judged_over_its_devices() -> None:
+def test_a_fleet_is_evaluated_over_its_devices() -> None:
     a, b = [], []
     for device in ("device-1", "device-2", "device-3"):
         a += results(FAST, device=device)

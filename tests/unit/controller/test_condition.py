@@ -41,7 +41,7 @@ DISTURBANCES: dict[str, dict[str, list[float]]] = {
 }
 
 
-def judged(start_c: float | None = 45.0, **columns: list[float]) -> list[dict[str, Any]]:
+def evaluated(start_c: float | None = 45.0, **columns: list[float]) -> list[dict[str, Any]]:
     table = {**CALM, **columns}
     seen = telemetry.Telemetry({name: list(values) for name, values in table.items()})
     return condition.disturbances(seen, LIMIT, start_c=start_c, power_modes=MODES)
@@ -52,7 +52,7 @@ def codes(found: list[dict[str, Any]]) -> set[str]:
 
 
 def test_a_calm_device_is_good() -> None:
-    assert judged() == []
+    assert evaluated() == []
     assert condition.verdict([], checked=True) == "good"
     assert condition.verdict([], checked=False) == "unchecked"
 
@@ -64,36 +64,36 @@ def test_every_combination_of_disturbances_names_just_these() -> None:
             columns: dict[str, list[float]] = {}
             for name in chosen:
                 columns |= DISTURBANCES[name]
-            assert codes(judged(**columns)) == set(chosen)
-            assert codes(judged(start_c=70.0, **columns)) == {*chosen, "warm_start"}
+            assert codes(evaluated(**columns)) == set(chosen)
+            assert codes(evaluated(start_c=70.0, **columns)) == {*chosen, "warm_start"}
 
 
 def test_a_reason_has_its_figure_and_its_limit() -> None:
-    (found,) = judged(**DISTURBANCES["frequency_drift"])
+    (found,) = evaluated(**DISTURBANCES["frequency_drift"])
     assert found == {
         "code": "frequency_drift",
         "text": "the CPU clock fell from 1800 to 600 MHz",
         "value": 66.7,
         "limit": 10.0,
     }
-    (found,) = judged(start_c=71.0)
+    (found,) = evaluated(start_c=71.0)
     assert (found["value"], found["limit"]) == (71.0, LIMIT.start_temperature_c)
-    (found,) = judged(**DISTURBANCES["power_mode_change"])
+    (found,) = evaluated(**DISTURBANCES["power_mode_change"])
     assert found["text"] == "the power mode changed: power=mains became power=battery"
-    (found,) = judged(**DISTURBANCES["cpu_quota"])
+    (found,) = evaluated(**DISTURBANCES["cpu_quota"])
     assert found["text"] == "the CPU quota was used up in 348 of 438 periods"
     assert (found["value"], found["limit"]) == (pytest.approx(348), 0.0)
     assert set(DISTURBANCES) | {"warm_start", "interval_wide"} <= set(condition.CODES)
 
 
 @pytest.mark.parametrize(("bits", "words"), condition.THROTTLES.items())
-def test_throttling_is_told_in_words(bits: int, words: str) -> None:
-    (found,) = judged(throttled=[0.0, float(bits)])
+def test_throttling_is_reported_in_words(bits: int, words: str) -> None:
+    (found,) = evaluated(throttled=[0.0, float(bits)])
     assert found["text"] == f"the device throttled: {words}"
-    (found,) = judged(throttled=[3.0, 4.0])
+    (found,) = evaluated(throttled=[3.0, 4.0])
     assert "under-voltage, CPU clock capped, throttled" in found["text"]
     assert found["value"] == 7
-    (found,) = judged(throttled=[1024.0])
+    (found,) = evaluated(throttled=[1024.0])
     assert found["text"] == "the device reported throttling"
 
 
@@ -112,14 +112,14 @@ def test_throttling_is_told_in_words(bits: int, words: str) -> None:
 )
 def test_thresholds(column: str, below: list[float], above: list[float]) -> None:
     nothing: dict[str, list[float]] = {name: [] for name in CALM}
-    assert judged(**{**nothing, column: below}) == []
-    assert len(judged(**{**nothing, column: above})) == 1
+    assert evaluated(**{**nothing, column: below}) == []
+    assert len(evaluated(**{**nothing, column: above})) == 1
 
 
-def test_the_start_is_judged_by_its_own_threshold() -> None:
-    assert judged(start_c=LIMIT.start_temperature_c) == []
-    assert judged(start_c=None) == []
-    assert codes(judged(start_c=LIMIT.start_temperature_c + 0.1)) == {"warm_start"}
+def test_the_start_is_evaluated_by_its_own_threshold() -> None:
+    assert evaluated(start_c=LIMIT.start_temperature_c) == []
+    assert evaluated(start_c=None) == []
+    assert codes(evaluated(start_c=LIMIT.start_temperature_c + 0.1)) == {"warm_start"}
 
 
 @given(
@@ -238,7 +238,7 @@ def test_a_component_may_set_every_threshold_and_no_other_word() -> None:
     known = {field.name for kind in (Thresholds, RepeatBounds) for field in fields(kind)}
     assert set(BODIES["benchmark"]["properties"]["condition"]["properties"]) == known
     lock = {"job": {"benchmark": {"condition": {"start_temperature_c": 40}}}}
-    facts = cases.judged("singlestream_performance", lock=lock)
+    facts = cases.evaluated("singlestream_performance", lock=lock)
     assert [reason["code"] for reason in facts.condition_reasons] == ["warm_start"]
 
 

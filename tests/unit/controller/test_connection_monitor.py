@@ -117,6 +117,6 @@ def test_an_identity_has_so_many_calls_and_not_more() -> None:
     assert registry.connections() == {"ipv4:192.0.2.1:1", "ipv4:192.0.2.2:2"}
     registry.closed("a", first)
     registry.add_call(device, OpenCall())
-    person = Caller(IdentityKind.OPERATOR, "p", "p", None)
+    operator = Caller(IdentityKind.OPERATOR, "p", "p", None)
     for _ in range(3):
-        registry.add_call(person, OpenCall())
+        registry.add_call(operator, OpenCall())

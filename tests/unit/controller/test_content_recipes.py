@@ -65,11 +65,11 @@ BAD_RECIPES = {
 
 @pytest.mark.parametrize("case", BAD_RECIPES)
 def test_a_bad_recipe_says_why(tmp_path: Path, case: str) -> None:
-    name, options, said = BAD_RECIPES[case]
+    name, options, output = BAD_RECIPES[case]
     with pytest.raises(FleetmarkError) as caught:
         recipes.make(name, options, tmp_path, 1000)
     assert caught.value.kind is ErrorKind.ARTIFACT_UNAVAILABLE
-    assert said in str(caught.value)
+    assert output in str(caught.value)
 
 
 def test_shuffles_are_numpys_frozen_ones() -> None:

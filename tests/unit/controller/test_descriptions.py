@@ -37,31 +37,33 @@ SUBMISSION = {
 def test_a_device_that_the_catalog_knows() -> None:
     found = system_component(load_catalog(), FACTS)
     assert found is not None and found.name == "raspberry-pi-5"
-    told = describe(to_plain(FACTS), found.body["mlperf"], {"status": "available"}, **SUBMISSION)
-    assert set(told.fields) == set(FIELDS)
-    assert told.fields["host_processor_model_name"] == "Broadcom BCM2712 (Arm Cortex-A76)"
-    assert told.fields["host_memory_capacity"] == "8 GiB"
-    assert told.fields["accelerators_per_node"] == "0"
-    assert told.fields["accelerator_model_name"] == "N/A"
-    assert told.fields["operating_system"] == "Debian GNU/Linux 12, kernel 6.1"
-    assert set(told.missing) == {"host_storage_type", "host_networking_topology", "cooling"}
-    given = dict.fromkeys(told.missing, "said") | {"status": "available"}
+    reported = describe(
+        to_plain(FACTS), found.body["mlperf"], {"status": "available"}, **SUBMISSION
+    )
+    assert set(reported.fields) == set(FIELDS)
+    assert reported.fields["host_processor_model_name"] == "Broadcom BCM2712 (Arm Cortex-A76)"
+    assert reported.fields["host_memory_capacity"] == "8 GiB"
+    assert reported.fields["accelerators_per_node"] == "0"
+    assert reported.fields["accelerator_model_name"] == "N/A"
+    assert reported.fields["operating_system"] == "Debian GNU/Linux 12, kernel 6.1"
+    assert set(reported.missing) == {"host_storage_type", "host_networking_topology", "cooling"}
+    given = dict.fromkeys(reported.missing, "said") | {"status": "available"}
     whole = describe(to_plain(FACTS), found.body["mlperf"], given, **SUBMISSION)
     assert not whole.missing
 
 
-def test_a_device_that_nobody_knows_lacks_what_only_people_know() -> None:
+def test_a_device_that_nobody_knows_lacks_what_only_operators_know() -> None:
     other = Capabilities(FACTS.os, "x86_64", Board(), Cpu(2, 2), FACTS.memory, FACTS.storage)
     assert system_component(load_catalog(), other) is None
-    told = describe(to_plain(other), {}, {}, **SUBMISSION)
+    reported = describe(to_plain(other), {}, {}, **SUBMISSION)
     assert {"status", "system_name", "system_type", "host_processor_model_name"} <= set(
-        told.missing
+        reported.missing
     )
-    assert "host_memory_capacity" not in told.missing
-    assert set(told.missing) <= set(GIVEN) - MAY_BE_EMPTY
+    assert "host_memory_capacity" not in reported.missing
+    assert set(reported.missing) <= set(GIVEN) - MAY_BE_EMPTY
 
 
-def test_what_may_be_said() -> None:
+def test_what_may_be_output() -> None:
     assert wrong("cooling", "air") == ""
     assert wrong("cooling", None) == ""
     assert "must be one of available" in wrong("status", "soon")
@@ -84,13 +86,13 @@ def test_what_may_be_said() -> None:
         ("cooling", " ", "requires a meaningful response"),
     ],
 )
-def test_what_the_official_checkers_refuse_cannot_be_said(
+def test_what_the_official_checkers_refuse_cannot_be_output(
     name: str, value: str, reason: str
 ) -> None:
     assert reason in wrong(name, value)
 
 
-def test_what_the_official_checkers_accept_can_be_said() -> None:
+def test_what_the_official_checkers_accept_can_be_output() -> None:
     for name, value in (
         *(("accelerators_per_node", "0"), ("host_processors_per_node", "2")),
         *(("system_type", "edge"), ("status", "rdi"), ("hw_notes", " ")),
@@ -99,10 +101,10 @@ def test_what_the_official_checkers_accept_can_be_said() -> None:
 
 
 def test_what_the_catalog_says_of_systems_is_accepted() -> None:
-    said = [
+    output = [
         (component.name, field, str(value))
         for component in load_catalog().all("system")
         for field, value in component.body.get("mlperf", {}).items()
     ]
-    assert len(said) > 20
-    assert [entry for entry in said if wrong_value(*entry[1:])] == []
+    assert len(output) > 20
+    assert [entry for entry in output if wrong_value(*entry[1:])] == []

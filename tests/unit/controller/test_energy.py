@@ -216,7 +216,7 @@ def write(path: Path, began_ns: int, rows: list[list[Any]], **changes: Any) -> P
     return path
 
 
-def judged(tmp_path: Path, rows: list[list[Any]], **changes: Any) -> RunFacts:
+def evaluated(tmp_path: Path, rows: list[list[Any]], **changes: Any) -> RunFacts:
     name = "singlestream_performance"
     started = parse_detail(cases.LOADGEN_LOGS / name / "mlperf_log_detail.txt").started_unix_ns or 0
     path = write(tmp_path / "power.jsonl", started - S, rows, **changes)
@@ -225,7 +225,7 @@ def judged(tmp_path: Path, rows: list[list[Any]], **changes: Any) -> RunFacts:
 
 
 def test_a_run_has_its_energy(tmp_path: Path) -> None:
-    facts = judged(tmp_path, [[n * S // 10, 4_000_000] for n in range(40)])
+    facts = evaluated(tmp_path, [[n * S // 10, 4_000_000] for n in range(40)])
     assert facts.condition_reasons == []
     assert facts.duration_s == 0.25
     assert facts.energy_j == pytest.approx(1.0)
@@ -238,14 +238,14 @@ def test_a_run_has_its_energy(tmp_path: Path) -> None:
 
 
 def test_a_run_without_says_why(tmp_path: Path) -> None:
-    facts = judged(tmp_path, [[0, 1], [S // 10, 1]])
+    facts = evaluated(tmp_path, [[0, 1], [S // 10, 1]])
     assert (facts.energy_j, facts.energy_per_query_j, facts.power_mean_w) == (None, None, None)
     assert facts.energy_unavailable == "VDD_IN: its readings do not cover the measured interval"
     why = {"telemetry": {"energy_unavailable": ["rapl package-0: only root may read it"]}}
     final = {"started_unix_ns": 1, "provenance": why}
-    facts = cases.judged("singlestream_performance", final=final)
+    facts = cases.evaluated("singlestream_performance", final=final)
     assert facts.energy_unavailable == "rapl package-0: only root may read it"
-    assert cases.judged("singlestream_accuracy").energy_unavailable is None
+    assert cases.evaluated("singlestream_accuracy").energy_unavailable is None
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ def test_a_run_without_says_why(tmp_path: Path) -> None:
     ],
 )
 def test_files_that_no_agent_writes(tmp_path: Path, changes: dict[str, Any]) -> None:
-    facts = judged(tmp_path, [[0, 1]], **changes)
+    facts = evaluated(tmp_path, [[0, 1]], **changes)
     assert facts.energy_j is None
     assert {reason["code"] for reason in facts.condition_reasons} == {"refused_figures"}
 

@@ -18,7 +18,7 @@ from fleetmark_controller.evaluation.samples import decode
 from fleetmark_controller.evaluation.thresholds import Thresholds
 from fleetmark_controller.store.db.connection import connect, migrate
 from tests.support import evaluation_cases as cases
-from tests.support.evaluation_cases import codes, judged
+from tests.support.evaluation_cases import codes, evaluated
 
 UNSTORED = ("samples", "problems", "energy_by_source")
 LATENCIES = [f"latency_{name}_ms" for name in ("mean", "p50", "p90", "p95", "p99", "p999")]
@@ -32,7 +32,7 @@ def edited(tmp_path: Path, name: str, **values: Any) -> RunFacts:
 
 @pytest.mark.parametrize("name", cases.PERFORMANCE)
 def test_a_genuine_performance_run(name: str) -> None:
-    facts = judged(name)
+    facts = evaluated(name)
     assert facts.problems == []
     assert facts.loadgen_validity == "VALID"
     assert (facts.condition, facts.condition_reasons) == ("good", [])
@@ -55,7 +55,7 @@ def test_a_genuine_performance_run(name: str) -> None:
 
 @pytest.mark.parametrize("name", cases.ACCURACY)
 def test_a_genuine_accuracy_run(name: str) -> None:
-    facts = judged(name, telemetry=((), ()))
+    facts = evaluated(name, telemetry=((), ()))
     assert facts.problems == []
     assert (facts.accuracy, facts.accuracy_metric) == (0.937, "top-1")
     assert facts.sample_count == 1000
@@ -67,7 +67,7 @@ def test_a_genuine_accuracy_run(name: str) -> None:
 
 
 def test_an_invalid_run_stays_invalid() -> None:
-    facts = judged("singlestream_invalid")
+    facts = evaluated("singlestream_invalid")
     assert facts.loadgen_validity == "INVALID"
     assert facts.problems == []
     assert codes(facts) == {"loadgen_errors"}
@@ -283,7 +283,7 @@ def test_more_memory_than_the_device_has_is_refused(tmp_path: Path) -> None:
 
 def without(name: str, role: str) -> RunFacts:
     files = {r: path for r, path in cases.files(cases.LOADGEN_LOGS / name).items() if r != role}
-    return judged(name, files=files)
+    return evaluated(name, files=files)
 
 
 def test_missing_files() -> None:
@@ -296,17 +296,17 @@ def test_missing_files() -> None:
     facts = without("singlestream_accuracy", "loadgen_accuracy")
     assert facts.accuracy is None
     assert facts.loadgen_validity == "INVALID"
-    facts = judged("singlestream_accuracy", labels_path=None)
+    facts = evaluated("singlestream_accuracy", labels_path=None)
     assert facts.problems == ["accuracy is unknown: the data set with labels is missing"]
 
 
 def test_another_scenario_or_mode_than_ordered() -> None:
     order = {"scenario": "Offline", "mode": "performance", "profile": "quick"}
-    facts = judged("singlestream_performance", order=order)
+    facts = evaluated("singlestream_performance", order=order)
     assert facts.problems == ["LoadGen ran SingleStream, but the order asked for Offline"]
     assert facts.loadgen_validity == "INVALID"
     order = {"scenario": "SingleStream", "mode": "accuracy", "profile": "quick"}
-    facts = judged("singlestream_performance", order=order)
+    facts = evaluated("singlestream_performance", order=order)
     assert "LoadGen ran in mode PerformanceOnly" in facts.problems[0]
     assert facts.loadgen_validity == "INVALID"
 
@@ -323,7 +323,7 @@ def test_a_test_that_did_not_finish(tmp_path: Path) -> None:
 
 def test_another_loadgen_than_locked() -> None:
     lock = {"job": {"loadgen": {"round": "v6.1", "package_version": "6.0.16"}}}
-    facts = judged("singlestream_performance", lock=lock)
+    facts = evaluated("singlestream_performance", lock=lock)
     assert codes(facts) == {"loadgen_version"}
 
 
@@ -358,28 +358,28 @@ def telemetry(**columns: Any) -> Any:
     ],
 )
 def test_disturbances_are_named(columns: dict[str, Any], code: str) -> None:
-    facts = judged("singlestream_performance", telemetry=telemetry(**columns))
+    facts = evaluated("singlestream_performance", telemetry=telemetry(**columns))
     assert codes(facts) == {code}
     assert facts.condition == "suspicious"
     assert facts.loadgen_validity == "VALID"
     # Accuracy does not depend on these.
-    assert judged("singlestream_accuracy", telemetry=telemetry(**columns)).condition == "good"
+    assert evaluated("singlestream_accuracy", telemetry=telemetry(**columns)).condition == "good"
 
 
 def test_no_telemetry_is_not_a_good_verdict() -> None:
-    facts = judged("singlestream_performance", telemetry=((), ()))
+    facts = evaluated("singlestream_performance", telemetry=((), ()))
     assert (facts.condition, facts.condition_reasons) == ("unchecked", [])
     cool = telemetry(temperature_c=[40.0], foreign_cpu_percent=[None])
-    assert judged("singlestream_performance", telemetry=cool).condition == "unchecked"
+    assert evaluated("singlestream_performance", telemetry=cool).condition == "unchecked"
 
 
 def test_only_what_was_read_while_measuring_counts() -> None:
     name = "singlestream_performance"
     final = {"started_unix_ns": _started_ns(name) - 4_000_000_000, "provenance": {}}
     busy_before = telemetry(foreign_cpu_percent=[100.0] * 8 + [1.0] * 4)
-    assert judged(name, telemetry=busy_before, final=final).condition == "good"
+    assert evaluated(name, telemetry=busy_before, final=final).condition == "good"
     busy_during = telemetry(foreign_cpu_percent=[1.0] * 8 + [100.0] * 4)
-    assert codes(judged(name, telemetry=busy_during, final=final)) == {"competing_load"}
+    assert codes(evaluated(name, telemetry=busy_during, final=final)) == {"competing_load"}
 
 
 def _started_ns(name: str) -> int:
@@ -394,18 +394,18 @@ def test_readings_that_cannot_be_are_refused() -> None:
     hostile = telemetry(
         temperature_c=[float("nan"), float("inf"), -1e9, "hot", None, True, 40.0, 10**400]
     )
-    facts = judged("singlestream_performance", telemetry=hostile)
+    facts = evaluated("singlestream_performance", telemetry=hostile)
     assert facts.temperature_max_c == 40.0
     assert codes(facts) == {"refused_figures"}
     rows = (("temperature_c",), [[1, 2], "no row", None, []])
-    assert codes(judged("singlestream_performance", telemetry=rows)) == {"refused_figures"}
+    assert codes(evaluated("singlestream_performance", telemetry=rows)) == {"refused_figures"}
 
 
 def test_clocks(tmp_path: Path) -> None:
     name = "singlestream_performance"
     received = _started_ns(name) - 3600 * 10**9
-    assert codes(judged(name, received_unix_ns=received)) == {"clock"}
-    assert codes(judged(name, received_unix_ns=_started_ns(name))) == set()
+    assert codes(evaluated(name, received_unix_ns=received)) == {"clock"}
+    assert codes(evaluated(name, received_unix_ns=_started_ns(name))) == set()
     facts = edited(tmp_path, name, power_begin="01-01-1970 00:00:40.000")
     assert facts.started_at == "1970-01-01T00:00:40.000Z"
     assert codes(facts) == {"clock"}
@@ -415,7 +415,7 @@ def test_thresholds_come_from_the_benchmark() -> None:
     lock = {
         "job": {"benchmark": {"condition": {"temperature_c": 50, "unknown": 1, "swap_bytes": "x"}}}
     }
-    assert codes(judged("singlestream_performance", lock=lock)) == {"hot"}
+    assert codes(evaluated("singlestream_performance", lock=lock)) == {"hot"}
     assert Thresholds().overridden({"temperature_c": float("nan")}) == Thresholds()
     assert Thresholds().overridden([1]) == Thresholds()
 
@@ -455,7 +455,7 @@ def test_only_a_long_run_of_profile_valid_is_submittable(tmp_path: Path) -> None
     name = "singlestream_performance"
     long = long_run(tmp_path)
     assert not evaluate(cases.inputs(long, name)).submittable, "quick"
-    assert not judged(name, order=VALID).submittable, "short"
+    assert not evaluated(name, order=VALID).submittable, "short"
     facts = evaluate(cases.inputs(long, name, order=VALID))
     assert (facts.condition_reasons, facts.submittable) == ([], True)
     other = {"job": {"loadgen": {"round": "v5.1"}}}
@@ -466,5 +466,5 @@ def test_only_a_long_run_of_profile_valid_is_submittable(tmp_path: Path) -> None
 
 def test_a_complete_accuracy_run_of_profile_valid_is_submittable() -> None:
     order = {"scenario": "SingleStream", "mode": "accuracy", "profile": "valid"}
-    assert judged("singlestream_accuracy", order=order).submittable
-    assert not judged("singlestream_accuracy").submittable
+    assert evaluated("singlestream_accuracy", order=order).submittable
+    assert not evaluated("singlestream_accuracy").submittable

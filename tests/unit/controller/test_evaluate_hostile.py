@@ -71,7 +71,7 @@ def sane(facts: RunFacts) -> None:
         text.encode()
 
 
-def judge(path: Path, **changes: Any) -> RunFacts:
+def evaluate_file(path: Path, **changes: Any) -> RunFacts:
     files = {**cases.files(cases.LOADGEN_LOGS / "singlestream_performance"), "loadgen_detail": path}
     job = cases.inputs(path.parent, "singlestream_performance", **{"files": files, **changes})
     facts = evaluate(job)
@@ -88,7 +88,7 @@ def test_any_bytes_as_a_file(content: bytes) -> None:
             read(path)
     with file_of(content) as path:
         assert read_summary(path).validity in ("VALID", "INVALID", None)
-        assert judge(path).loadgen_validity == "INVALID"
+        assert evaluate_file(path).loadgen_validity == "INVALID"
 
 
 @pytest.mark.fuzz("LoadGen's detail and summary logs")
@@ -102,7 +102,7 @@ def test_any_values_in_a_genuine_log(values: dict[str, Any]) -> None:
             entry["value"] = values[entry["key"]]
         lines.append(f":::MLLOG {json.dumps(entry)}")
     with file_of("\n".join(lines).encode()) as path:
-        judge(path)
+        evaluate_file(path)
 
 
 @pytest.mark.fuzz("LoadGen's detail and summary logs")
@@ -111,7 +111,7 @@ def test_any_values_in_a_genuine_log(values: dict[str, Any]) -> None:
 def test_any_json_as_lines(values: list[Any], tail: bytes) -> None:
     text = "\n".join(f":::MLLOG {json.dumps(value)}" for value in values)
     with file_of(text.encode() + b"\n:::MLLOG " + tail) as path:
-        judge(path)
+        evaluate_file(path)
 
 
 @pytest.mark.fuzz("LoadGen's detail and summary logs")
@@ -120,9 +120,9 @@ def test_any_json_as_lines(values: list[Any], tail: bytes) -> None:
 def test_a_log_cut_off_or_spliced_anywhere(place: int, splice: bytes) -> None:
     content = GENUINE.encode()
     with file_of(content[:place]) as path:
-        judge(path)
+        evaluate_file(path)
     with file_of(content[:place] + splice + content[place:]) as path:
-        judge(path)
+        evaluate_file(path)
 
 
 @pytest.mark.fuzz("a program's own claim (result.json)")
@@ -182,7 +182,7 @@ def test_figures_that_are_no_numbers_do_not_arrive(figure: str) -> None:
         '"result_mean_latency_ns", "value": ', f'"result_mean_latency_ns", "value": {figure}, "x": '
     )
     with file_of(text.encode()) as path:
-        facts = judge(path)
+        facts = evaluate_file(path)
     assert facts.latency_mean_ms is None
     assert facts.loadgen_validity == "INVALID"
     assert "result_mean_latency_ns" in facts.problems[0]
@@ -193,9 +193,9 @@ def test_latencies_out_of_order() -> None:
         '"result_min_latency_ns", "value": ', '"result_min_latency_ns", "value": 9'
     )
     with file_of(text.encode()) as path:
-        assert "out of order" in judge(path).problems[0]
+        assert "out of order" in evaluate_file(path).problems[0]
 
 
 def test_a_start_beyond_every_clock_is_no_start() -> None:
     path = cases.LOADGEN_LOGS / "singlestream_performance" / "mlperf_log_detail.txt"
-    judge(path, final={"started_unix_ns": 10**400})
+    evaluate_file(path, final={"started_unix_ns": 10**400})

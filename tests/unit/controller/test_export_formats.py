@@ -199,7 +199,7 @@ def test_lone_surrogates_do_not_break_a_file(tmp_path: Path, format: str) -> Non
     ],
 )
 @pytest.mark.parametrize("format", TABLES)
-def test_a_value_that_does_not_fit_is_null_and_said(
+def test_a_value_that_does_not_fit_is_null_and_output(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     format: str,

@@ -195,7 +195,7 @@ def test_odd_samples_are_drawn(tmp_path: Path, samples: list[int]) -> None:
     assert "nan" not in re.sub(r"[a-z]nan|nan[a-z]", "", text.lower())
 
 
-def test_many_configurations_are_limited_and_it_is_said(
+def test_many_configurations_are_limited_and_it_is_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report_data, "MAX_PLOTS", 3)
@@ -310,7 +310,7 @@ def test_repetitions_that_are_not_all_valid_are_never_best() -> None:
     assert "2 of 3 VALID" in Page(render(report)).words
 
 
-def test_the_worst_condition_of_the_repetitions_and_all_reasons_are_told() -> None:
+def test_the_worst_condition_of_the_repetitions_and_all_reasons_are_reported() -> None:
     hot = {"condition": "suspicious", "condition_reasons": '[{"code": "hot", "text": "too hot"}]'}
     rows = repeated([(1.0, "VALID"), (2.0, "VALID")])
     rows[0] |= hot
@@ -318,7 +318,7 @@ def test_the_worst_condition_of_the_repetitions_and_all_reasons_are_told() -> No
     assert (configuration.condition, configuration.reasons) == ("suspicious", ["too hot"])
 
 
-def test_one_configuration_in_two_campaigns_is_told_apart() -> None:
+def test_one_configuration_in_two_campaigns_is_reported_apart() -> None:
     rows = [*repeated([(1.0, "VALID")]), *repeated([(2.0, "VALID")], campaign_id="campaign-2")]
     assert [c.detail for c in report_data.build([], rows).configurations] == [
         "campaign mpaign-1",
@@ -343,7 +343,7 @@ def job(number: int, **changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("runs", "jobs", "verdict", "said"),
+    ("runs", "jobs", "verdict", "output"),
     [
         ([{**RUN, "condition": "good"}], [], "all sound", "no reason to doubt a figure"),
         (
@@ -363,12 +363,12 @@ def job(number: int, **changes: Any) -> dict[str, Any]:
     ],
 )
 def test_all_is_sound_only_where_nothing_is_wrong(
-    runs: list[dict[str, Any]], jobs: list[dict[str, Any]], verdict: str, said: str
+    runs: list[dict[str, Any]], jobs: list[dict[str, Any]], verdict: str, output: str
 ) -> None:
     report = report_data.build(runs, repeated([(1.0, "VALID")]), jobs)
     assert report.verdict == verdict
     words = Page(render(report)).words
-    assert f"Verdicts {verdict} {said}" in words
+    assert f"Verdicts {verdict} {output}" in words
     assert ("all sound" in words) == (verdict == "all sound")
 
 
@@ -389,7 +389,7 @@ def test_failed_jobs_are_listed_with_their_reasons(monkeypatch: pytest.MonkeyPat
     assert "3 more:" in Page(render(report_data.build([], [], jobs))).words
 
 
-def test_health_checks_are_left_out_and_it_is_said() -> None:
+def test_health_checks_are_left_out_and_it_is_output() -> None:
     check = {"campaign_id": "check"}
     rows = [*repeated([(1.0, "VALID")]), *repeated([(2.0, "VALID")], **check, precision="int8")]
     campaigns = [

@@ -40,7 +40,9 @@ def test_a_first_start_that_was_killed_is_no_damage(home: Home) -> None:
 
 
 @pytest.mark.parametrize(("stored", "warns"), [(4, True), (5, False), (6, False)])
-def test_a_store_that_is_older_than_its_home_is_told(stored: int, warns: bool, home: Home) -> None:
+def test_a_store_that_is_older_than_its_home_is_reported(
+    stored: int, warns: bool, home: Home
+) -> None:
     assert ("generation 4" in home.check_generation(stored)) is warns
 
 

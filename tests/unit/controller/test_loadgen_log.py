@@ -118,11 +118,11 @@ def test_the_start_is_utc_whatever_zone_the_device_is_in() -> None:
 
 @pytest.mark.parametrize("name", RUNS)
 def test_summary_verdict(name: str) -> None:
-    said = read_summary(LOADGEN_LOGS / name / "mlperf_log_summary.txt").validity
+    output = read_summary(LOADGEN_LOGS / name / "mlperf_log_summary.txt").validity
     if "accuracy" in name:
-        assert said is None
+        assert output is None
     else:
-        assert said == ("INVALID" if "invalid" in name else "VALID")
+        assert output == ("INVALID" if "invalid" in name else "VALID")
 
 
 def test_the_loadgen_of_v5_1_does_not_say_how_many_samples_accuracy_takes(tmp_path: Path) -> None:

@@ -47,14 +47,14 @@ def append(store: TestStore, key: AttemptKey, records: list[Record]) -> int:
 def finalise(
     store: TestStore, key: AttemptKey, ending: AttemptOutcome = AttemptOutcome.VALID
 ) -> bool:
-    judgement = Evaluation(ending, "", False, dict(RUN), ())
+    evaluation = Evaluation(ending, "", False, dict(RUN), ())
     run_id = f"run-{key.epoch}"
-    return store.run(lambda c, fx, now: results.finalise(c, fx, now, key, run_id, judgement))
+    return store.run(lambda c, fx, now: results.finalise(c, fx, now, key, run_id, evaluation))
 
 
 def report(store: TestStore, key: AttemptKey, state: AttemptState, reason: str = "") -> None:
-    said = sessions.DeviceReport(key, state, reason)
-    store.run(lambda c, fx, now: sessions.report(c, fx, now, said))
+    output = sessions.DeviceReport(key, state, reason)
+    store.run(lambda c, fx, now: sessions.report(c, fx, now, output))
 
 
 def lose(store: TestStore, device: str) -> None:
@@ -204,9 +204,9 @@ def test_a_refusal_is_recorded_and_the_device_may_forget(store: TestStore) -> No
     store.hello()
     store.submit("d1")
     (key,) = store.assign("d1")
-    said = sessions.DeviceReport(key, AttemptState.REFUSED, "no room", False)
+    output = sessions.DeviceReport(key, AttemptState.REFUSED, "no room", False)
     for _ in range(2):
-        _, effects = store.effects_of(lambda c, fx, now: sessions.report(c, fx, now, said))
+        _, effects = store.effects_of(lambda c, fx, now: sessions.report(c, fx, now, output))
         assert [stop.key for stop in effects.stops] == [key]
     assert (store.attempt_state(key), store.state()) == ("REFUSED", "FAILED")
 
@@ -279,10 +279,10 @@ def test_a_campaign_is_finished_when_its_last_job_is(store: TestStore) -> None:
     assert store.connection.execute(query, (CAMPAIGN,)).fetchone()[0] is not None
 
 
-def test_two_devices_of_one_name_can_be_told_apart(store: TestStore) -> None:
+def test_two_devices_of_one_name_can_be_reported_apart(store: TestStore) -> None:
     for device in ("a", "b"):
-        said = sessions.DeviceHello(device, "pi", {}, store.facts, "0", "boot", 0, True)
-        store.run(lambda c, fx, now, said=said: sessions.hello(c, fx, now, said))
+        output = sessions.DeviceHello(device, "pi", {}, store.facts, "0", "boot", 0, True)
+        store.run(lambda c, fx, now, output=output: sessions.hello(c, fx, now, output))
     names = [row[0] for row in store.connection.execute("SELECT name FROM devices ORDER BY name")]
     assert names == ["pi", "pi-2"]
 
@@ -293,8 +293,8 @@ def test_after_a_restored_backup_an_unknown_attempt_is_taken_up_and_its_result_c
     store.hello()
     store.submit("d1")
     key = AttemptKey("d1", "job-1", (1 << 32) + 77)
-    said = sessions.DeviceReport(key, AttemptState.UPLOADING)
-    answers, _ = store.hello("d1", said, epoch=key.epoch)
+    output = sessions.DeviceReport(key, AttemptState.UPLOADING)
+    answers, _ = store.hello("d1", output, epoch=key.epoch)
     assert answers[0].keep
     append(store, key, sealed())
     finalise(store, key)

@@ -46,10 +46,10 @@ def test_the_program_and_the_number_of_words_are_the_operators(values: dict[str,
 
 def test_values_are_those_that_operators_set(tmp_path: Path, x86_device: Capabilities) -> None:
     store = TestStore(tmp_path / "results.db", x86_device)
-    said = sessions.DeviceHello(
+    output = sessions.DeviceHello(
         "d1", "bench", {"outlet": "8", "site": "lab"}, x86_device, "0.1.0", "boot", 0, True, ()
     )
-    store.run(lambda c, fx, now: sessions.hello(c, fx, now, said))
+    store.run(lambda c, fx, now: sessions.hello(c, fx, now, output))
 
     def set_values() -> dict[str, str]:
         return store.run(lambda c, _fx, _now: device_admin.operator_values(c, "d1"))

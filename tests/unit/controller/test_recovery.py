@@ -85,12 +85,12 @@ def _hello(
         key.device_id,
         OrderVerifier(signer.verify_own, lambda lock: ("int8", "onnx")),
     )
-    said = sessions.DeviceHello(
+    output = sessions.DeviceHello(
         *(device, device, {}, store.facts, "0.1.0", "boot-1", key.epoch, True, (report,)),
         locks=(shown.lock,),
     )
     (answer,), effects = store.effects_of(
-        lambda c, fx, now: sessions.hello(c, fx, now, said, vouching)
+        lambda c, fx, now: sessions.hello(c, fx, now, output, vouching)
     )
     assert set(effects.blobs) <= {LOCK}
     return answer

@@ -113,9 +113,9 @@ def run_one(
     values = {**RUN, "metric_value": figure, "loadgen_validity": validity, "condition": "good"}
     values["lock_sha256"] = sha256_hex(LOCK)
     run_id = f"run-{key.epoch}"
-    judgement = Evaluation(ending, "", False, values, ())
+    evaluation = Evaluation(ending, "", False, values, ())
     _, effects = store.effects_of(
-        lambda c, fx, now: results.finalise(c, fx, now, key, run_id, judgement)
+        lambda c, fx, now: results.finalise(c, fx, now, key, run_id, evaluation)
     )
     return key, effects.jobs
 
@@ -137,8 +137,8 @@ def test_it_repeats_until_the_figure_is_known(store: TestStore) -> None:
     store.hello()
     submit(store, "d1")
     for figure in (1.0, 1.01):
-        _, told = run_one(store, figure)
-        assert len(told) == 2, "what follows is told of together with what ended"
+        _, reported = run_one(store, figure)
+        assert len(reported) == 2, "what follows is told of together with what ended"
         assert not finished(store)
     run_one(store, 0.99)
     assert finished(store)
@@ -224,9 +224,9 @@ def test_a_cancelled_campaign_repeats_nothing(store: TestStore) -> None:
     store.run(lambda c, fx, now: campaigns.cancel(c, fx, now, [key.job_id]))
     records = sealed(("event", b"{}"))
     store.run(lambda c, fx, now: results.append(c, fx, now, key, records))
-    judgement = Evaluation(
+    evaluation = Evaluation(
         AttemptOutcome.VALID, "", False, {**RUN, "lock_sha256": sha256_hex(LOCK)}, ()
     )
-    store.run(lambda c, fx, now: results.finalise(c, fx, now, key, "run-1", judgement))
+    store.run(lambda c, fx, now: results.finalise(c, fx, now, key, "run-1", evaluation))
     assert store.state() == "CANCELLED"
     assert finished(store)

@@ -54,12 +54,12 @@ def test_parameters_that_differ_and_memory_are_shown(width: int | None) -> None:
     assert [cells[memory] for cells in table.rows] == ["117.2 MB", "9.0 MB"]
 
 
-def test_what_is_the_same_in_all_rows_is_said_once_at_80_columns() -> None:
+def test_what_is_the_same_in_all_rows_is_output_once_at_80_columns() -> None:
     table = arrange(result_fields([threads(1), threads(2, loadgen_validity="INVALID")]), 80)
     (note, *_) = table.notes
     assert note.startswith("The same in all rows: benchmark fashion-mnist, ")
-    for said in ("precision int8", "runtime onnxruntime", "other parameters min_duration_s=2.5"):
-        assert said in note
+    for output in ("precision int8", "runtime onnxruntime", "other parameters min_duration_s=2.5"):
+        assert output in note
     assert "LoadGen" in table.headings and "official" in table.headings
     assert (
         sum(max(map(len, map(str, c))) + GAP for c in zip(table.headings, *table.rows, strict=True))
@@ -97,7 +97,7 @@ def test_device_and_validity_stay_at_80_columns_where_they_differ() -> None:
     assert not wide.notes
 
 
-def test_versions_of_one_runtime_are_told_apart() -> None:
+def test_versions_of_one_runtime_are_reported_apart() -> None:
     table = arrange(result_fields([row(), row(runtime_version="1.32.0")]), 80)
     runtime = table.headings.index("runtime")
     assert [cells[runtime] for cells in table.rows] == ["onnxruntime 1.28.0", "onnxruntime 1.32.0"]

@@ -32,8 +32,8 @@ def test_a_run_with_which_nothing_is_the_matter() -> None:
     ]
 
 
-def test_columns_are_told_once() -> None:
-    assert set(VIEWS["runs"]) >= run_summary.TOLD
+def test_columns_are_reported_once() -> None:
+    assert set(VIEWS["runs"]) >= run_summary.SUMMARIZED
 
 
 @pytest.mark.parametrize("code", condition.CODES)
@@ -130,10 +130,10 @@ NONSENSE = st.recursive(
 
 
 @given(
-    st.dictionaries(st.sampled_from(sorted(run_summary.TOLD)), NONSENSE),
+    st.dictionaries(st.sampled_from(sorted(run_summary.SUMMARIZED)), NONSENSE),
     st.dictionaries(st.sampled_from(("problems", "telemetry", "stable", "temperatures")), NONSENSE),
 )
-def test_whatever_a_device_said_lines_are_printed(
+def test_whatever_a_device_output_lines_are_printed(
     figures: dict[str, Any], provenance: dict[str, Any]
 ) -> None:
     assert list(run_summary.lines(figures, provenance))

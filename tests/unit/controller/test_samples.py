@@ -100,17 +100,17 @@ def test_genuine_samples_are_read(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "output"),
     [
         (b"1234567", "7 bytes"),
         (struct.pack("<q", -1), "-1 to"),
         (struct.pack("<2q", 5, MAX_LATENCY_NS + 1), "holds latencies"),
     ],
 )
-def test_what_is_no_latency_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
+def test_what_is_no_latency_is_refused(tmp_path: Path, content: bytes, output: str) -> None:
     path = tmp_path / "samples.i64"
     path.write_bytes(content)
-    with pytest.raises(IngestError, match=said):
+    with pytest.raises(IngestError, match=output):
         read_raw(path)
 
 

@@ -89,7 +89,7 @@ def test_jobs_with_the_same_options_share_them_until_one_loses_a_device(store: T
 def test_looking_at_open_devices_alone_leaves_none_of_them_idle(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory, x86_device: Capabilities
 ) -> None:
-    """With reservations, pauses, priorities, several owners; pinned jobs and jobs for any device."""
+    """Cover reservations, pauses, priorities, several owners, pinned jobs and jobs for any device."""
     store = TestStore(tmp_path_factory.mktemp("store") / "results.db", x86_device)
     for name in DEVICES:
         store.hello(name)

@@ -72,26 +72,32 @@ def test_a_search_that_its_kept_log_shows(tmp_path: Path, scenario: str) -> None
 
 
 LIES: dict[str, Any] = {
-    "another rate": lambda told: {**told, "found": told["found"] * 2},
-    "a rate of another test": lambda told: {**told, "kept": 1},
-    "nothing, and the log is valid": lambda told: {**told, "found": None},
-    "a higher rate throughout": lambda told: {
-        **told,
-        "found": told["found"] * 2,
+    "another rate": lambda reported: {**reported, "found": reported["found"] * 2},
+    "a rate of another test": lambda reported: {**reported, "kept": 1},
+    "nothing, and the log is valid": lambda reported: {**reported, "found": None},
+    "a higher rate throughout": lambda reported: {
+        **reported,
+        "found": reported["found"] * 2,
         "runs": [
             {**run, "target": run["target"] * 2, "measured": run["measured"] * 2}
-            for run in told["runs"]
+            for run in reported["runs"]
         ],
     },
-    "another unit": lambda told: {**told, "unit": "furlongs"},
-    "no test": lambda told: {**told, "runs": []},
-    "too many tests": lambda told: {**told, "runs": told["runs"] * 40},
-    "a place that is not there": lambda told: {**told, "kept": 3},
-    "no number": lambda told: {**told, "runs": [{**told["runs"][0], "samples": "many"}] * 2},
-    "not a valid number": lambda told: {**told, "latency_limit_ms": float("nan")},
-    "no verdict": lambda told: {**told, "runs": [{**told["runs"][0], "valid": "yes"}] * 2},
-    "no table": lambda told: [told],
-    "none at all": lambda told: None,
+    "another unit": lambda reported: {**reported, "unit": "furlongs"},
+    "no test": lambda reported: {**reported, "runs": []},
+    "too many tests": lambda reported: {**reported, "runs": reported["runs"] * 40},
+    "a place that is not there": lambda reported: {**reported, "kept": 3},
+    "no number": lambda reported: {
+        **reported,
+        "runs": [{**reported["runs"][0], "samples": "many"}] * 2,
+    },
+    "not a valid number": lambda reported: {**reported, "latency_limit_ms": float("nan")},
+    "no verdict": lambda reported: {
+        **reported,
+        "runs": [{**reported["runs"][0], "valid": "yes"}] * 2,
+    },
+    "no table": lambda reported: [reported],
+    "none at all": lambda reported: None,
 }
 
 
@@ -114,8 +120,8 @@ LOG = parse_detail(LOADGEN_LOGS / NAMES["Server"] / "mlperf_log_detail.txt")
 
 @given(st.fixed_dictionaries({}, optional={name: JSON for name in trace("Server")}) | JSON)
 def test_no_claim_breaks_it(claim: Any) -> None:
-    told = {**trace("Server"), **claim} if isinstance(claim, dict) else claim
+    reported = {**trace("Server"), **claim} if isinstance(claim, dict) else claim
     try:
-        json.dumps(read_search(told, "Server", LOG))
+        json.dumps(read_search(reported, "Server", LOG))
     except IngestError as error:
         assert error.what

@@ -78,6 +78,8 @@ async def test_a_dispatch_is_asked_for_though_publishing_fails(error: BaseExcept
 
 
 def test_a_narrower_kind_is_answered_and_audited_as_the_one_that_it_narrows() -> None:
-    meaning = error_handling._to_fleetmark_error(FleetmarkError(ErrorKind.BAD_DOCUMENT, "w", "x", "n"))
+    meaning = error_handling._to_fleetmark_error(
+        FleetmarkError(ErrorKind.BAD_DOCUMENT, "w", "x", "n")
+    )
     assert meaning.kind is ErrorKind.BAD_MESSAGE and meaning.kind in auth.AUDITED
     assert (meaning.what, meaning.where, meaning.next_step) == ("w", "x", "n")

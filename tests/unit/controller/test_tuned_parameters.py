@@ -119,7 +119,7 @@ def test_the_newest_search_of_the_same_lock_device_and_parameters_counts(on: Dev
         ("MultiStream", "target_latency_ms"),
     ],
 )
-def test_memory_is_predicted_for_what_it_is_told(on: Device, scenario: str, name: str) -> None:
+def test_memory_is_predicted_for_what_it_is_reported(on: Device, scenario: str, name: str) -> None:
     before = on.order("performance", scenario, profile="valid")
     assert before.memory_bytes == 500
     figure = 0.5 if name == "target_latency_ms" else 2000.0

@@ -169,15 +169,15 @@ def test_a_watcher_is_sent_a_reason_once_and_again_after_news() -> None:
     waiting = WaitingJobs()
     for name in ("a", "b"):
         waiting.update(line(name))
-    said = {"a": "b2 is offline", "b": "b2 is offline"}
-    assert [reason for _, reason in waiting.changed(said)] == ["b2 is offline"] * 2
-    assert not waiting.changed(said)
-    assert [x.job_id for x, _ in waiting.changed({**said, "b": "b2 is drained"})] == ["b"]
+    output = {"a": "b2 is offline", "b": "b2 is offline"}
+    assert [reason for _, reason in waiting.changed(output)] == ["b2 is offline"] * 2
+    assert not waiting.changed(output)
+    assert [x.job_id for x, _ in waiting.changed({**output, "b": "b2 is drained"})] == ["b"]
     waiting.update(line("a"))  # queued anew: the watcher has it without a reason now
-    assert [x.job_id for x, _ in waiting.changed(said)] == ["a", "b"]
+    assert [x.job_id for x, _ in waiting.changed(output)] == ["a", "b"]
     for name in ("a", "b"):
         waiting.update(line(name, "ACTIVE"))
-    assert not waiting and not waiting.changed(said)
+    assert not waiting and not waiting.changed(output)
 
 
 async def test_many_watchers_ask_the_scheduler_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ def test_clocks_that_go_side_by_side_never_step(ticks: list[int]) -> None:
 
 
 @pytest.mark.parametrize("step_s", [-86400, -11, 11, 86400])
-def test_a_step_is_told_once(step_s: int) -> None:
+def test_a_step_is_reported_once(step_s: int) -> None:
     watch = ClockStepDetector(10**18, 0)
     assert watch.check(10**18 + (1 + step_s) * S, 1 * S) == pytest.approx(step_s)
     assert watch.check(10**18 + (2 + step_s) * S, 2 * S) == 0.0

@@ -73,7 +73,7 @@ def test_a_link_to_a_file_is_followed(tmp_path: Path) -> None:
     assert sha256_file(tmp_path / "link") == sha256_hex(b"content")
 
 
-def test_damage_is_told_from_absence(tmp_path: Path) -> None:
+def test_damage_is_reported_from_absence(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     for path, damaged in ((tmp_path / "fifo", True), (tmp_path, True), (tmp_path / "no", False)):
         with pytest.raises(OSError) as caught:

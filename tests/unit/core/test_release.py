@@ -58,8 +58,8 @@ def test_a_key_that_was_handed_over_does_not_count_for_those_who_followed() -> N
 
 @pytest.mark.parametrize("who", ["by_old", "by_new"])
 def test_a_rotation_needs_both_signatures(who: str) -> None:
-    said = Rotation.statement(LINKS[0].old, LINKS[0].new)
-    other = signing.sign(signing.ROTATION, said, KEYS[2])
+    output = Rotation.statement(LINKS[0].old, LINKS[0].new)
+    other = signing.sign(signing.ROTATION, output, KEYS[2])
     link = replace(LINKS[0], **{who: other})
     sealed = seal_release(RELEASE, KEYS[1], (link,)).canonical()
     assert fault_of(sealed, PINS[0]) is ErrorKind.BAD_SIGNATURE

@@ -94,18 +94,18 @@ def test_it_counts_as_the_harness_does() -> None:
     assert estimates.FIND_TESTS == find_performance.REPEATS
 
 
-def test_what_loadgen_is_told_counts_and_not_what_the_model_takes() -> None:
+def test_what_loadgen_is_reported_counts_and_not_what_the_model_takes() -> None:
     valid = {"profile": "valid", "mode": "performance"}
     # 600 s at 5,000 a second, of which LoadGen makes twice as many.
-    told = predict(FASHION, run("Server", target_qps=5000.0, **valid), 100_000)
-    assert told.queries == 2 * 600 * 5000
-    assert told.memory_bytes > told.queries * 370
-    told = predict(FASHION, run("Offline", target_qps=5000.0, **valid), 100_000)
-    assert told.queries == int(600 * 5000 * 1.1 * 1.1)
-    told = predict(FASHION, run(target_latency_ms=0.2, **valid), 100_000)
-    assert told.queries == 2 * 600 * 5000
-    told = predict(FASHION, run("MultiStream", target_latency_ms=0.8, **valid), 100_000)
-    assert told.queries == 2 * 600 * 1250
+    reported = predict(FASHION, run("Server", target_qps=5000.0, **valid), 100_000)
+    assert reported.queries == 2 * 600 * 5000
+    assert reported.memory_bytes > reported.queries * 370
+    reported = predict(FASHION, run("Offline", target_qps=5000.0, **valid), 100_000)
+    assert reported.queries == int(600 * 5000 * 1.1 * 1.1)
+    reported = predict(FASHION, run(target_latency_ms=0.2, **valid), 100_000)
+    assert reported.queries == 2 * 600 * 5000
+    reported = predict(FASHION, run("MultiStream", target_latency_ms=0.8, **valid), 100_000)
+    assert reported.queries == 2 * 600 * 1250
 
 
 @pytest.mark.parametrize("scenario", ["SingleStream", "MultiStream", "Server", "Offline"])

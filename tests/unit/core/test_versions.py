@@ -19,7 +19,7 @@ RISING = [
 
 
 @pytest.mark.parametrize("texts", RISING)
-def test_the_general_scheme_orders_what_people_write(texts: list[str]) -> None:
+def test_the_general_scheme_orders_what_operators_write(texts: list[str]) -> None:
     for low in range(len(texts)):
         for high in range(low + 1, len(texts)):
             assert compare(texts[low], texts[high], GENERAL) == -1, (texts[low], texts[high])

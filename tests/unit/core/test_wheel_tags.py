@@ -97,7 +97,7 @@ def test_what_is_missing_is_named_beside_what_there_is(package: Component) -> No
 
 
 ORT = "onnxruntime 1.23.2 has no wheel for"
-TOLD = {
+REPORTED = {
     "musl": (
         musl(),
         f"{ORT} cp312 on musllinux_1_2_aarch64; it has cp312 on manylinux_2_27_aarch64",
@@ -124,15 +124,15 @@ TOLD = {
 }
 
 
-@pytest.mark.parametrize("case", TOLD)
-def test_the_missing_tag_is_told(case: str) -> None:
-    asked, told = TOLD[case]
+@pytest.mark.parametrize("case", REPORTED)
+def test_the_missing_tag_is_reported(case: str) -> None:
+    asked, reported = REPORTED[case]
     # Else the catalog brings a Python that fits.
     bare = Catalog(part for part in CATALOG.all() if "interpreters" not in part.body)
     configuration = expand(bare, "fashion-mnist")[0]
     resolution = resolve(bare, configuration, sample_device(asked), HARNESS)
     assert resolution.lock is None
-    assert told in resolution.reasons
+    assert reported in resolution.reasons
 
 
 def test_a_dependency_without_a_wheel_is_named_with_who_needs_it() -> None:
