@@ -62,9 +62,7 @@ def run_job(fleet: Fleet) -> tuple[str, int, str]:
         "--wait",
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    ((job, epoch, campaign),) = fleet.query(
-        "SELECT job_id, epoch, campaign_id FROM attempts"
-    )
+    ((job, epoch, campaign),) = fleet.query("SELECT job_id, epoch, campaign_id FROM attempts")
     assert isinstance(epoch, int)
     return str(job), epoch, str(campaign)
 
