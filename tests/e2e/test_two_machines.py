@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import noop_benchmark
-from tests.support.log_lines import shown
+from tests.support.log_lines import parse_log
 from tests.support.machines import Machine, two_machines
 from tests.support.processes import BIN, until
 from tests.support.terminal import TerminalOutput
@@ -90,7 +90,8 @@ def test_paste_approve_run_and_find(machines: tuple[Machine, Machine], tmp_path:
         "the device that looked for it",
         60,
     )
-    assert f"controller found address={DESK}:{PORT}" in map(shown, device.log().splitlines())
+    logged = [line.fields for line in parse_log(device.log()) if line.event == "controller found"]
+    assert [fields["address"] for fields in logged] == [f"{DESK}:{PORT}"]
     assert agent.poll() is None and found.poll() is None
 
     # Nobody else on the cable gets in.

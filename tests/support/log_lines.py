@@ -26,8 +26,9 @@ class LogLine(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The line as text, without time and level."""
-        return text_form(self.event, self.fields)
+        """The line as text, without time, level and traceback."""
+        fields = {key: value for key, value in self.fields.items() if key != "exception"}
+        return text_form(self.event, fields)
 
 
 def parse_line(line: str) -> LogLine | None:
