@@ -217,7 +217,7 @@ def measure_ours(plan: Plan, folder: Path, found: Figures) -> None:
             found.command_s = [ours.command_s() for _ in range(max(1, plan.tries // 4))]
             facts = folder / "capabilities.json"
             facts.write_text(json.dumps(ours.facts()))
-            say(f"{max(plan.sizes)} simulated agents enrol")
+            say(f"{max(plan.sizes)} simulated agents enroll")
             words = ("token", "create", "--approve", "--uses", str(max(plan.sizes)), "--json")
             token = json.loads(lab.controller(*words))["token"]
             parts = shares(max(plan.sizes), PROCESSES)

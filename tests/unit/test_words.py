@@ -84,7 +84,7 @@ def test_phrases(phrase: dict[str, object]) -> None:
     allowed: dict[str, str] = phrase.get("files", {})  # type: ignore[assignment]
     found = []
     for name in files():
-        if name in allowed or name.startswith("tests/unit/words/"):
+        if name in allowed or name.startswith("tests/unit/words/") or name == "CHANGELOG.md":
             continue
         for number, line in prose(name):
             for text in right:
@@ -156,8 +156,8 @@ def test_variables() -> None:
 
 
 def test_tables(tmp_path: Path) -> None:
+    migrate(tmp_path / "store.db")
     store = sqlite_utils.Database(tmp_path / "store.db")
-    migrate(store)
     schema = {table.name: {column.name for column in table.columns} for table in store.tables}
     assert len(schema) > 20
     assert not set(NAMES["tables"]) & set(schema)

@@ -98,7 +98,7 @@ def enroll_or_renew(
         child.wait()
     raise FleetmarkError(
         ErrorKind.UNREACHABLE if give_up_s is not None else ErrorKind.INTERNAL,
-        "the enrolment ended without an answer",
+        "the enrollment ended without an answer",
     )
 
 

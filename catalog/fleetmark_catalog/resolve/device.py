@@ -72,7 +72,7 @@ def _key(component: Component, version: str) -> tuple[int, Version, str]:
 
 
 def system_component(catalog: Catalog, capabilities: Capabilities) -> Component | None:
-    """Return the `system` component whose board patterns match this device's model, or None."""
+    """Return the `system` component whose patterns match this device's board model, or None."""
     subject = Subject("", {}, capabilities)
     for component in catalog.all("system"):
         if component.body.get("boards") and not platform_misfit(component, subject):

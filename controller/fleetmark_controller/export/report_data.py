@@ -243,7 +243,7 @@ def _devices(configurations: list[ReportConfiguration], runs: list[Row]) -> Iter
         facts = [
             (title, value)
             for title, key in (
-                ("Board", "board"),
+                ("Board model", "board"),
                 ("Processor", "arch"),
                 ("System", "os"),
                 ("LoadGen", "loadgen_version"),
