@@ -204,9 +204,8 @@ def parse_release(data: bytes) -> Release:
     """
     values = _object(data, "release")
     if values.get("format") != RELEASE_FORMAT:
-        what = (
-            f"format {values.get('format')!r} is not supported: this version reads {RELEASE_FORMAT}"
-        )
+        found = str(values.get("format"))[:40]
+        what = f"format {found!r} is not supported: this version reads {RELEASE_FORMAT}"
         raise FleetmarkError(ErrorKind.BAD_DOCUMENT, what, "release", "Update this program")
     try:
         definitions = values["components"]
