@@ -113,7 +113,7 @@ class ReleaseManager:
             if any(missing.values()) and keeper.key() is not None:
                 proposal = await self._proposal(keeper, locks)
                 release = await self._signed(keeper, proposal, _OWN)
-                report_progress(f"signed release {release.serial}")
+                report_progress(f"signed release {release.version}")
                 await self._recheck(keeper)
                 missing = await asyncio.to_thread(_missing, keeper, locks)
             for reason in dict.fromkeys(filter(None, missing.values())):
@@ -197,7 +197,7 @@ class ReleaseManager:
             new = releases.add(
                 c,
                 now,
-                serial=release.serial,
+                serial=release.version,
                 sha256=reference.sha256,
                 size_bytes=reference.size_bytes,
                 key_sha256=keeper.fingerprint,
@@ -210,7 +210,7 @@ class ReleaseManager:
                     now,
                     who,
                     "catalog.release",
-                    str(release.serial),
+                    str(release.version),
                     sha256=reference.sha256,
                     key=keeper.fingerprint,
                 )
@@ -240,7 +240,7 @@ class ReleaseManager:
             days = (release.expires_unix_s - _now_s()) / 86_400
             log.warning(
                 "release expires soon serial=%d days=%.1f, and this host has no catalog key: %s",
-                *(release.serial, days, advice),
+                *(release.version, days, advice),
             )
 
 
