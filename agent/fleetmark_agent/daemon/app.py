@@ -29,7 +29,7 @@ from fleetmark_agent.state.trust_store import SIGNED
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.ids import uuid7
-from fleetmark_core.serde import parse_document
+from fleetmark_core.serde import parse_trusted
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ def measured_by(helper: subprocess.Popen[bytes]) -> Capabilities:
     try:
         out, errors = helper.communicate(timeout=_MEASURE_TIMEOUT_S)
         if helper.returncode == 0:
-            return parse_document(Capabilities, out, "capabilities")
+            return parse_trusted(Capabilities, out, "capabilities")
         lines = errors.decode(errors="replace").strip().splitlines()
         what = lines[-1] if lines else f"exit code {helper.returncode}"
     except (subprocess.TimeoutExpired, FleetmarkError) as error:

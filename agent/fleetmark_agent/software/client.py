@@ -7,7 +7,7 @@ import sys
 
 from fleetmark_agent.software.models import DetectedSoftware, last_line
 from fleetmark_core.errors import ErrorKind, FleetmarkError
-from fleetmark_core.serde import parse_document
+from fleetmark_core.serde import parse_trusted
 
 COMMAND = (sys.executable, "-I", "-m", "fleetmark_agent.software")
 """Command of the helper, which prints a `DetectedSoftware` as JSON."""
@@ -24,7 +24,7 @@ def detect_in_child() -> DetectedSoftware:
     try:
         done = subprocess.run(COMMAND, check=False, capture_output=True, timeout=TIME_LIMIT_S)
         if done.returncode == 0:
-            return parse_document(DetectedSoftware, done.stdout, "software")
+            return parse_trusted(DetectedSoftware, done.stdout, "software")
         error_text = last_line(done.stderr.decode(errors="replace"))
         what = error_text or f"exit code {done.returncode}"
     except (subprocess.TimeoutExpired, FleetmarkError) as error:

@@ -11,7 +11,7 @@ from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.digest import canonical_json
 from fleetmark_core.errors import FleetmarkError
 from fleetmark_core.regular_file import read_regular
-from fleetmark_core.serde import parse_document, to_plain
+from fleetmark_core.serde import parse_trusted, to_plain
 
 _FRESH_S = 600.0
 _MAX_BYTES = 4 * 1024 * 1024
@@ -53,7 +53,7 @@ def load(home: Path, rules: str | None = None) -> DetectedSoftware | None:
     """
     try:
         data = read_regular(home / "software.json", _MAX_BYTES)
-        found = parse_document(DetectedSoftware, data, "software.json")
+        found = parse_trusted(DetectedSoftware, data, "software.json")
     except (OSError, FleetmarkError):
         return None
     same = (found.rules_digest, found.boot) == (

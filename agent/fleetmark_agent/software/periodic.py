@@ -16,7 +16,7 @@ from fleetmark_agent.software import detection_cache
 from fleetmark_agent.software.client import COMMAND, TIME_LIMIT_S
 from fleetmark_agent.software.models import DetectedSoftware, DetectionStatus, last_line
 from fleetmark_core.errors import FleetmarkError
-from fleetmark_core.serde import parse_document
+from fleetmark_core.serde import parse_trusted
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ class DetectionSchedule:
             return None
         try:
             if process.returncode == 0:
-                return parse_document(DetectedSoftware, out, "software")
+                return parse_trusted(DetectedSoftware, out, "software")
             what = last_line(errors.decode(errors="replace")) or f"exit code {process.returncode}"
         except FleetmarkError as error:
             what = str(error)

@@ -20,7 +20,7 @@ from fleetmark_agent.startup.handover import handover_document
 from fleetmark_agent.state.file_locks import try_lock
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.errors import FleetmarkError
-from fleetmark_core.serde import parse_document, to_plain
+from fleetmark_core.serde import parse_trusted, to_plain
 from fleetmark_protos.plain import from_plain
 from fleetmark_protos.v1.capabilities_pb2 import Capabilities as WireCapabilities
 from tests.integration.agent.test_agent_cli import HEAVY, agent_command, fails, loaded_by
@@ -169,10 +169,10 @@ def test_capabilities_reach_the_wire_as_the_json_mapping_has_them(tmp_path: Path
 
 def test_what_a_helper_wrote_is_read_or_refused(tmp_path: Path) -> None:
     here = measure(home=tmp_path)
-    assert parse_document(Capabilities, json.dumps(to_plain(here)).encode()) == here
+    assert parse_trusted(Capabilities, json.dumps(to_plain(here)).encode()) == here
     for bad in (b"", b"[]", b"{}", b'{"os": 1}', b'{"unknown": 1}', b"null", b"\xff"):
         with pytest.raises(FleetmarkError):
-            parse_document(Capabilities, bad)
+            parse_trusted(Capabilities, bad)
 
 
 def test_every_field_of_the_settings_is_handed_over(tmp_path: Path) -> None:
