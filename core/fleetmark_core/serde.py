@@ -249,7 +249,7 @@ def parse_trusted(cls: type[T], data: bytes, where: str = "") -> T:
     """Parse a document that a Fleetmark process on this machine wrote.
 
     Like `parse_document`, but without the limits of `document_parser`: their lists would enlarge
-    the memory of an idle agent by some 50 KiB.
+    the memory of an idle agent by some 40 KiB.
 
     Raises:
         FleetmarkError: BAD_DOCUMENT.
