@@ -245,7 +245,8 @@ def parse_signed_by_device(data: bytes) -> DeviceSignedDocument:
         values = parse_json(data)
         if values["format"] != _FORMAT:
             raise ValueError(
-                f"format {values['format']!r} is not supported: this version reads {_FORMAT}"
+                f"format {str(values['format'])[:40]!r} is not supported: "
+                f"this version reads {_FORMAT}"
             )
         return DeviceSignedDocument(
             values["signed"].encode(), bytes.fromhex(values["csr"]), str(values["signature"])
@@ -324,7 +325,8 @@ def parse_results(data: bytes) -> ResultsDocument:
         values = parse_json(data)
         if values["format"] != _FORMAT:
             raise ValueError(
-                f"format {values['format']!r} is not supported: this version reads {_FORMAT}"
+                f"format {str(values['format'])[:40]!r} is not supported: "
+                f"this version reads {_FORMAT}"
             )
         texts = [values[n] for n in ("device_id", "job_id", "boot_id", "order_sha256", "refusal")]
         if not all(isinstance(text, str) for text in texts):

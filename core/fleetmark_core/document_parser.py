@@ -150,7 +150,11 @@ def _check_leaf(value: Any, place: str, largest: int) -> None:
 
 
 def _named(place: str) -> str:
-    return f"key {place[:_PLACE]}: " if place else ""
+    shown = place[:_PLACE]
+    if not shown.isprintable():
+        # A message must stay one line, and must not control a terminal.
+        shown = ascii(shown)
+    return f"key {shown}: " if place else ""
 
 
 _PLACE = 200

@@ -4,7 +4,7 @@
     log.info("attempt settled", job=key.job_id, epoch=key.epoch)
 
 An event is a short lower-case phrase without data, such as `certificate renewed`. All data is in
-fields. docs/adr/0020 gives the reasons why this is not structlog.
+fields. docs/adr/0012 gives the reasons why this is not structlog.
 """
 
 from __future__ import annotations

@@ -20,24 +20,24 @@ from fleetmark_core.release_policy import check_lock, check_order
 class TrustState:
     """The trust state of a device.
 
-    `ca` is PEM; `catalog_sha256` is the fingerprint of a catalog key. `serial` is the highest
-    release serial that the device has seen, and `release_sha256` is that release. `now_unix_s` is
-    the later of the device's clock and the last time that its controller sent.
+    `ca` is PEM; `root_sha256` is the fingerprint of the trusted catalog key. `version` is the
+    highest release version that the device has seen, and `release_sha256` is that release.
+    `now_unix_s` is the later of the device's clock and the last time that its controller sent.
     """
 
     ca: bytes
-    catalog_sha256: str
-    serial: int
+    root_sha256: str
+    version: int
     release_sha256: str
     now_unix_s: int
 
 
 @dataclass(frozen=True)
 class VerifiedRelease:
-    """The new trust state after a valid order: the newest catalog key and the release's serial."""
+    """The new trust state after a valid order: the newest catalog key and the release's version."""
 
-    catalog_sha256: str
-    serial: int
+    root_sha256: str
+    version: int
     release_sha256: str
 
 
@@ -72,29 +72,29 @@ def verify_order(
             ErrorKind.DIGEST_MISMATCH,
             "the digest of the release or of the lockfile is not the one in the order",
         )
-    found, path = parse_envelope(release).open(trusted.catalog_sha256)
-    if found.serial != order.release_serial:
+    found, path = parse_envelope(release).open(trusted.root_sha256)
+    if found.version != order.release_serial:
         raise FleetmarkError(
             ErrorKind.MIXED,
-            f"the order names release {order.release_serial}, but the release has serial "
-            f"{found.serial}",
+            f"the order names release {order.release_serial}, but the release has version "
+            f"{found.version}",
         )
-    if found.serial < trusted.serial:
+    if found.version < trusted.version:
         raise FleetmarkError(
             ErrorKind.ROLLED_BACK,
-            f"release {found.serial} is older than {trusted.serial}, which this device has seen",
+            f"release {found.version} is older than {trusted.version}, which this device has seen",
         )
-    if found.serial == trusted.serial and trusted.release_sha256 not in ("", release_sha256):
+    if found.version == trusted.version and trusted.release_sha256 not in ("", release_sha256):
         raise FleetmarkError(
             ErrorKind.ROLLED_BACK,
-            f"this device has seen a different release with serial {found.serial}",
+            f"this device has seen a different release of version {found.version}",
         )
     if found.expires_unix_s <= trusted.now_unix_s:
         late_s = trusted.now_unix_s - found.expires_unix_s
         raise FleetmarkError(
-            ErrorKind.EXPIRED, f"release {found.serial} expired {late_s / 86400:.1f} days ago"
+            ErrorKind.EXPIRED, f"release {found.version} expired {late_s / 86400:.1f} days ago"
         )
     chosen = parse_lockfile(lock)
     check_lock(found, chosen)
     check_order(found, order, chosen)
-    return VerifiedRelease(path[-1], found.serial, release_sha256)
+    return VerifiedRelease(path[-1], found.version, release_sha256)

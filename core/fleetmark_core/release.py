@@ -4,6 +4,11 @@ A release is transferred as an *envelope*: the release's canonical JSON as a tex
 the signature, and the rotations that lead from any earlier catalog key to this one. Each rotation
 is signed by the old key, so that a device that pinned the old key can follow it, and by the new
 key, which proves possession of the new key.
+
+The words are TUF's where the concept is: the *root* of trust is the fingerprint of a catalog key, a
+release lists *targets* and has a *version* and the time when it *expires*. The *threshold* of
+signatures is one for a release, and two of two for a rotation. docs/adr/0011 says why the files are
+not TUF's.
 """
 
 from __future__ import annotations
@@ -71,11 +76,13 @@ def rotate(old_pem: bytes, new_pem: bytes) -> Rotation:
 class Release:
     """A signed list of everything that may run.
 
-    `components` are definitions (see `fleetmark_catalog.load.release_definitions`). `harnesses` and
-    `built` are wheels as [name, sha256, size]. Times are Unix seconds.
+    In TUF's words, `components`, `harnesses` and `built` are its targets: `components` are
+    definitions (see `fleetmark_catalog.load.release_definitions`), the others are wheels as [name,
+    sha256, size]. `version` rises with each release; in signed bytes it is called `serial`. Times
+    are Unix seconds.
     """
 
-    serial: int
+    version: int
     made_unix_s: int
     expires_unix_s: int
     components: tuple[dict[str, Any], ...]
@@ -87,7 +94,7 @@ class Release:
         return canonical_json(
             {
                 "format": RELEASE_FORMAT,
-                "serial": self.serial,
+                "serial": self.version,
                 "made_unix_s": self.made_unix_s,
                 "expires_unix_s": self.expires_unix_s,
                 "components": list(self.components),
@@ -123,14 +130,14 @@ class Envelope:
             }
         )
 
-    def leads_from(self, pinned: str) -> tuple[str, ...]:
-        """Return the fingerprints of all keys from the pinned key to the release's key.
+    def leads_from(self, root: str) -> tuple[str, ...]:
+        """Return the fingerprints of all keys from the trusted `root` to the release's key.
 
         Raises:
             FleetmarkError: FOREIGN_KEY: no chain of rotations connects them; BAD_SIGNATURE: a
                 rotation in the chain is forged.
         """
-        path = [pinned]
+        path = [root]
         following = {signing.fingerprint(rotation.old): rotation for rotation in self.rotations}
         wanted = signing.fingerprint(self.key)
         while path[-1] != wanted:
@@ -139,19 +146,22 @@ class Envelope:
                 raise FleetmarkError(
                     ErrorKind.FOREIGN_KEY,
                     f"the release is signed with catalog key {wanted[:16]}…, this device trusts "
-                    f"{pinned[:16]}…, and no rotation connects the two keys",
+                    f"{root[:16]}…, and no rotation connects the two keys",
                 )
             rotation.check()
             path.append(signing.fingerprint(rotation.new))
         return tuple(path)
 
-    def open(self, pinned: str) -> tuple[Release, tuple[str, ...]]:
-        """Verify the release against the pinned key; return it and the chain of key fingerprints.
+    def open(self, root: str) -> tuple[Release, tuple[str, ...]]:
+        """Verify the release against the trusted root; return it and the chain of fingerprints.
+
+        Args:
+            root: The fingerprint of the catalog key that is trusted.
 
         Raises:
             FleetmarkError: FOREIGN_KEY, BAD_SIGNATURE, BAD_DOCUMENT.
         """
-        path = self.leads_from(pinned)
+        path = self.leads_from(root)
         if not signing.verify(signing.RELEASE, self.signed, self.signature, self.key):
             raise FleetmarkError(
                 ErrorKind.BAD_SIGNATURE, "the release does not match its signature"
@@ -204,9 +214,8 @@ def parse_release(data: bytes) -> Release:
     """
     values = _object(data, "release")
     if values.get("format") != RELEASE_FORMAT:
-        what = (
-            f"format {values.get('format')!r} is not supported: this version reads {RELEASE_FORMAT}"
-        )
+        found = str(values.get("format"))[:40]
+        what = f"format {found!r} is not supported: this version reads {RELEASE_FORMAT}"
         raise FleetmarkError(ErrorKind.BAD_DOCUMENT, what, "release", "Update this program")
     try:
         definitions = values["components"]

@@ -82,7 +82,7 @@ class _Part:
             raise FleetmarkError(
                 ErrorKind.NOT_RELEASED,
                 f"{self.id} {locked.version} ({locked.sha256[:12]}…) is not in release "
-                f"{release.serial}",
+                f"{release.version}",
             )
         self.definition = found
         own = (found["version"], *found["body"].get("newer", ()), *found["body"].get("older", ()))

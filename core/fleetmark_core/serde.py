@@ -1,4 +1,8 @@
-"""Converts frozen dataclasses to and from plain JSON values, with errors that name the field."""
+"""Converts frozen dataclasses to and from plain JSON values, with errors that name the field.
+
+No library does it: see docs/adr/0007-json-to-dataclasses.md. Bytes that are signed or hashed are
+always made by `digest.canonical_json`.
+"""
 
 from __future__ import annotations
 
@@ -43,39 +47,50 @@ def to_plain(value: Any) -> Any:
 def from_plain(cls: type[T], values: object, where: str = "") -> T:
     """Return an instance of dataclass `cls`; check every field and reject unknown fields.
 
+    Fields may be strings, numbers, booleans, enums, other dataclasses, optional ones of these,
+    tuples of one type, tables with text keys, and `Any`. An integer is also a valid float.
+
     Raises:
-        FleetmarkError: BAD_DOCUMENT, naming the field.
+        FleetmarkError: BAD_DOCUMENT, in one line that names the field.
     """
-    if not isinstance(values, dict):
-        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, f"{cls.__name__} is not a JSON object", where)
     kind: Any = cls
     try:
         made: T = _maker(kind)(values)
-    except (TypeError, ValueError, LookupError, AttributeError):
-        # The fast path failed: dacite either accepts the value or reports the field and the fault.
-        return _by_library(cls, values, where)
+    except _Mismatch as fault:
+        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, f"{cls.__name__}: {fault}", where) from None
     return made
 
 
-def _by_library(cls: type[T], values: dict[Any, Any], where: str) -> T:
-    import dacite
+class _Mismatch(Exception):
+    """A value that does not have the type of its field, and the keys that lead to it."""
 
-    try:
-        config = dacite.Config(
-            strict=True, cast=[tuple, Enum], type_hooks={int: _number, float: _number}
-        )
-        return dacite.from_dict(cls, values, config)
-    except (dacite.DaciteError, ValueError, TypeError) as error:
-        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, f"{cls.__name__}: {error}", where) from error
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self._keys: list[str] = []
+
+    def within(self, key: str) -> _Mismatch:
+        """Return this fault as one of the value at `key`."""
+        self._keys.append(key if key.isidentifier() else _shown(key))
+        return self
+
+    def __str__(self) -> str:
+        place = ".".join(reversed(self._keys))[:_MAX_PLACE]
+        return f"key {place}: {self.args[0]}" if place else str(self.args[0])
 
 
-def _number(value: Any) -> Any:
-    """Reject booleans, which Python and dacite accept as the numbers 1 and 0."""
-    if isinstance(value, bool):
-        from dacite import WrongTypeError
+_MAX_PLACE, _MAX_SHOWN = 200, 60
 
-        raise WrongTypeError(field_type=int, value=value)
-    return value
+
+def _shown(value: Any) -> str:
+    """Return a short text of a value in one line, whatever it contains."""
+    if isinstance(value, str):
+        return repr(value[:_MAX_SHOWN]) + ("…" if len(value) > _MAX_SHOWN else "")
+    if isinstance(value, (dict, list, tuple)):
+        return "a table" if isinstance(value, dict) else "a list"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    small = isinstance(value, float) or (isinstance(value, int) and value.bit_length() <= 64)
+    return str(value) if small else f"a large or unknown value ({type(value).__name__})"
 
 
 @lru_cache(maxsize=512)
@@ -88,57 +103,55 @@ def _names(cls: type[Any]) -> tuple[str, ...] | None:
 
 @lru_cache(maxsize=1024)
 def _maker(kind: Any) -> Callable[[Any], Any]:
-    """Return a function that converts plain values to `kind` as dacite would, but much faster.
+    """Return a function that converts a plain value to `kind`, or raises `_Mismatch`.
 
-    The function accepts only values that need no conversion rules and raises for all others. For an
-    unknown kind it always raises.
+    Raises:
+        TypeError: fields cannot have this type.
     """
-    if kind in _LEAVES:
-        return partial(_leaf, kind)
     if kind is Any:
         return lambda value: value
-    if isinstance(kind, type) and issubclass(kind, Enum):
-        return kind
+    if types := _leaf_types(kind):
+        return partial(_leaf, types)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         hints = get_type_hints(kind)
-        kinds = {f.name: hints[f.name] for f in dataclasses.fields(kind) if f.init}
-        leaves = {name: of for name, of in ((n, _leaves(k)) for n, k in kinds.items()) if of}
+        kinds = {field.name: hints[field.name] for field in dataclasses.fields(kind) if field.init}
+        leaves = {name: types for name, of in kinds.items() if (types := _leaf_types(of))}
         makers = {name: _maker(of) for name, of in kinds.items() if name not in leaves}
         return partial(_instance, kind, leaves, makers)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return partial(_member, kind)
     parts = get_args(kind)
     if get_origin(kind) is tuple and len(parts) == 2 and parts[1] is Ellipsis:
         return partial(_tuple, _maker(parts[0]))
-    if len(parts) == 2 and type(None) in parts and get_origin(kind) not in (tuple, list, dict):
+    if get_origin(kind) in (Union, UnionType) and len(parts) == 2 and type(None) in parts:
         some = parts[0] if parts[1] is type(None) else parts[1]
         return partial(_maybe, _maker(some))
     if get_origin(kind) is dict and parts[0] is str:
         return partial(_table, _maker(parts[1]))
-    return _unknown
+    raise TypeError(f"{kind} cannot be converted from plain values")
 
 
-def _unknown(value: Any) -> Any:
-    raise TypeError(value)
+def _leaf_types(kind: Any) -> frozenset[type[Any]]:
+    """Return the accepted types of a leaf or optional leaf; an empty set for other fields."""
+    parts = frozenset(get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,))
+    if not parts <= _LEAVES or len(parts - {type(None)}) != 1:
+        return frozenset()
+    return parts | {int} if float in parts else parts
 
 
-def _table(make: Callable[[Any], Any], values: Any) -> dict[str, Any]:
-    if type(values) is not dict or not all(type(key) is str for key in values):
-        raise TypeError(values)
-    return {key: make(value) for key, value in values.items()}
-
-
-def _leaf(kind: type[Any], value: Any) -> Any:
-    if type(value) is not kind:
-        raise TypeError(value)
+def _leaf(types: frozenset[type[Any]], value: Any) -> Any:
+    if type(value) not in types:
+        raise _type_error(types, value)
     return value
 
 
-def _leaves(kind: Any) -> frozenset[type[Any]]:
-    """Return the accepted types of a leaf or optional leaf; an empty set for other fields."""
-    if kind in _LEAVES:
-        return frozenset({kind})
-    parts = frozenset(get_args(kind))
-    of_leaves = get_origin(kind) in (Union, UnionType) and parts <= _LEAVES
-    return parts if of_leaves and len(parts) == 2 and type(None) in parts else frozenset()
+def _type_error(types: frozenset[type[Any]], value: Any) -> _Mismatch:
+    name = next(_TYPE_NAMES[kind] for kind in _TYPE_NAMES if kind in types)
+    optional = " or null" if type(None) in types else ""
+    return _Mismatch(f"{_shown(value)} is not {name}{optional}")
+
+
+_TYPE_NAMES = {str: "a text", bool: "true or false", float: "a number", int: "an integer"}
 
 
 def _instance(
@@ -148,27 +161,71 @@ def _instance(
     values: Any,
 ) -> Any:
     if type(values) is not dict:
-        raise TypeError(values)
+        raise _Mismatch(f"{_shown(values)} is not a table")
     made = {}
     for name, value in values.items():
-        kinds = leaves.get(name)
-        if kinds is None:
-            made[name] = makers[name](value)
-        elif type(value) in kinds:
+        types = leaves.get(name)
+        if types is not None:
+            if type(value) not in types:
+                raise _type_error(types, value).within(name)
             made[name] = value
-        else:
-            raise TypeError(value)
-    return cls(**made)
+            continue
+        make = makers.get(name)
+        if make is None:
+            raise _Mismatch(f"unknown key {_shown(name)}")
+        try:
+            made[name] = make(value)
+        except _Mismatch as fault:
+            raise fault.within(name) from None
+    try:
+        return cls(**made)
+    except TypeError:
+        missing = [field.name for field in dataclasses.fields(cls) if _is_missing(field, made)]
+        if not missing:
+            raise
+        raise _Mismatch(f"missing key {', '.join(missing)}") from None
+
+
+def _is_missing(field: dataclasses.Field[Any], made: dict[str, Any]) -> bool:
+    unset = dataclasses.MISSING
+    optional = field.default is not unset or field.default_factory is not unset
+    return field.init and field.name not in made and not optional
+
+
+def _member(kind: type[Enum], value: Any) -> Any:
+    try:
+        return kind(value)
+    except ValueError:
+        known = ", ".join(str(member.value) for member in kind)
+        raise _Mismatch(f"{_shown(value)} is not one of {known}") from None
+
+
+def _table(make: Callable[[Any], Any], values: Any) -> dict[str, Any]:
+    if type(values) is not dict:
+        raise _Mismatch(f"{_shown(values)} is not a table")
+    made = {}
+    for key, value in values.items():
+        if type(key) is not str:
+            raise _Mismatch(f"key {_shown(key)} is not a text")
+        try:
+            made[key] = make(value)
+        except _Mismatch as fault:
+            raise fault.within(key) from None
+    return made
 
 
 def _tuple(make: Callable[[Any], Any], values: Any) -> tuple[Any, ...]:
     if type(values) not in (list, tuple):
-        raise TypeError(values)
+        raise _Mismatch(f"{_shown(values)} is not a list")
     return tuple([make(value) for value in values])
 
 
 def _maybe(make: Callable[[Any], Any], value: Any) -> Any:
     return None if value is None else make(value)
+
+
+MAX_DOCUMENT_BYTES = 16 << 20
+"""Maximum size of a document; larger ones are refused before they are decoded."""
 
 
 def parse_document(cls: type[T], data: bytes, where: str = "") -> T:
@@ -177,6 +234,9 @@ def parse_document(cls: type[T], data: bytes, where: str = "") -> T:
     Raises:
         FleetmarkError: BAD_DOCUMENT.
     """
+    if len(data) > MAX_DOCUMENT_BYTES:
+        what = f"{cls.__name__} has {len(data)} bytes, more than {MAX_DOCUMENT_BYTES}"
+        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, what, where)
     try:
         values = parse_json(data)
     except ValueError as error:
@@ -186,31 +246,17 @@ def parse_document(cls: type[T], data: bytes, where: str = "") -> T:
 
 
 def parse_trusted(cls: type[T], data: bytes, where: str = "") -> T:
-    """Parse a document that a Fleetmark process wrote with `to_plain`.
+    """Parse a document that a Fleetmark process on this machine wrote.
 
-    Like `parse_document`, but fields are taken by name and the types of plain values are not
-    checked. It imports nothing: dacite would stay in the memory of an agent that reads two
-    documents a day.
+    Like `parse_document`, but without the limits of `document_parser`: their lists would enlarge
+    the memory of an idle agent by some 40 KiB.
 
     Raises:
         FleetmarkError: BAD_DOCUMENT.
     """
     try:
-        made: T = _made(cls, json.loads(data))
-    except (ValueError, RecursionError, TypeError, AttributeError, KeyError) as error:
-        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, f"{cls.__name__}: {error}", where) from error
-    return made
-
-
-def _made(kind: Any, value: Any) -> Any:
-    """Convert `value` to `kind`: a dataclass, a tuple of one type, an enum, or an optional one."""
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        kinds = get_type_hints(kind)
-        return kind(**{name: _made(kinds[name], item) for name, item in value.items()})
-    if get_origin(kind) is tuple:
-        return tuple(_made(get_args(kind)[0], item) for item in value)
-    if isinstance(kind, type) and issubclass(kind, Enum):
-        return kind(value)
-    if value is not None and type(None) in get_args(kind):
-        return _made(next(part for part in get_args(kind) if part is not type(None)), value)
-    return value
+        values = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        what = f"{cls.__name__} is not JSON: {error}"
+        raise FleetmarkError(ErrorKind.BAD_DOCUMENT, what, where) from error
+    return from_plain(cls, values, where)

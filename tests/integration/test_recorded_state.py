@@ -205,6 +205,8 @@ def test_catalog_key_and_release_are_read(state: Path) -> None:
     same(wanted["reference"], keeper.reference)
     assert keeper.release is not None
     assert len(keeper.release.components) == wanted["release"].pop("components")
+    # The file and the recording say `serial`, as all signed bytes do.
+    assert keeper.release.version == wanted["release"].pop("serial")
     same(wanted["release"], keeper.release)
     key = key_file.read(folder / "identity" / "catalog-key.json")
     assert key == keeper.key()
@@ -331,7 +333,7 @@ def test_the_bundle_is_read_and_its_order_holds(state: Path) -> None:
     release, lock = content[order.release_sha256], content[order.lock_sha256]
     verified = verify_order(trusted, envelope, release, lock)
     trust = recorded("agents")["bench-03"]["trust"]
-    assert (verified.catalog_sha256, verified.serial, verified.release_sha256) == (
+    assert (verified.root_sha256, verified.version, verified.release_sha256) == (
         trust["catalog_sha256"],
         trust["serial"],
         trust["release_sha256"],

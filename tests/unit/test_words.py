@@ -64,8 +64,13 @@ def python(*tops: str) -> Iterator[str]:
     return (name for name in files() if name.endswith(".py") and name.split("/")[0] in tops)
 
 
-def prose(name: str) -> Iterator[tuple[int, str]]:
-    """Yield what people read in a file, with its line: all of a text; of code, no identifiers."""
+@functools.cache
+def prose(name: str) -> tuple[tuple[int, str], ...]:
+    """Return the prose of a file, by line: all of a text; of code, comments and strings."""
+    return tuple(_prose(name))
+
+
+def _prose(name: str) -> Iterator[tuple[int, str]]:
     if not name.endswith(".py"):
         yield from enumerate(read(name).splitlines(), 1)
         return

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from fleetmark_core.errors import FleetmarkError
@@ -43,7 +43,13 @@ def main() -> int:
             task.now_unix_s,
         )
         release, lock = read_regular(Path(task.release)), read_regular(Path(task.lock))
-        answer = asdict(verify_order(trusted, task.order.encode(), release, lock))
+        verified = verify_order(trusted, task.order.encode(), release, lock)
+        # Keys of the stored trust file and of the provenance of a run, which are promises.
+        answer = {
+            "catalog_sha256": verified.root_sha256,
+            "serial": verified.version,
+            "release_sha256": verified.release_sha256,
+        }
     except FleetmarkError as error:
         answer = {"fault": error.kind.name, "what": str(error)}
     print(json.dumps(answer))  # noqa: T201

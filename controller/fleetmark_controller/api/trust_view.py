@@ -22,7 +22,7 @@ async def trust_message(engine: Engine, ca_sha256: str) -> catalog_pb2.Trust:
     )
     release, envelope = keeper.release, keeper.envelope
     if release is not None and envelope is not None:
-        trust.serial = release.serial
+        trust.serial = release.version
         trust.release_sha256 = sha256_hex(envelope.canonical())
         trust.made_unix_s = release.made_unix_s
         trust.expires_unix_s = release.expires_unix_s

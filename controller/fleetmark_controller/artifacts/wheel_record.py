@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping
+from typing import cast
 
 from installer.records import Hash, RecordEntry
-from installer.utils import construct_record_file
+from installer.utils import Scheme, construct_record_file
 
 
 def record_file(files: Mapping[str, bytes], path: str) -> bytes:
@@ -15,10 +16,10 @@ def record_file(files: Mapping[str, bytes], path: str) -> bytes:
     entries = [
         RecordEntry(name, Hash("sha256", _digest(data)), len(data)) for name, data in files.items()
     ]
-    written = b""
+    written, scheme = b"", cast(Scheme, "purelib")
     # RECORD itself comes last, without a digest.
     for group in (entries, [RecordEntry(path, None, None)]):
-        with construct_record_file(("purelib", entry) for entry in group) as stream:
+        with construct_record_file((scheme, entry) for entry in group) as stream:
             written += stream.read()
     return written
 

@@ -113,7 +113,7 @@ class ReleaseManager:
             if any(missing.values()) and keeper.key() is not None:
                 proposal = await self._proposal(keeper, locks)
                 release = await self._signed(keeper, proposal, _OWN)
-                report_progress(f"signed release {release.serial}")
+                report_progress(f"signed release {release.version}")
                 await self._recheck(keeper)
                 missing = await asyncio.to_thread(_missing, keeper, locks)
             for reason in dict.fromkeys(filter(None, missing.values())):
@@ -197,7 +197,7 @@ class ReleaseManager:
             new = releases.add(
                 c,
                 now,
-                serial=release.serial,
+                serial=release.version,
                 sha256=reference.sha256,
                 size_bytes=reference.size_bytes,
                 key_sha256=keeper.fingerprint,
@@ -210,7 +210,7 @@ class ReleaseManager:
                     now,
                     who,
                     "catalog.release",
-                    str(release.serial),
+                    str(release.version),
                     sha256=reference.sha256,
                     key=keeper.fingerprint,
                 )
@@ -242,7 +242,7 @@ class ReleaseManager:
         elif release.expires_unix_s - _now_s() < _WARN_S:
             days = (release.expires_unix_s - _now_s()) / 86_400
             log.warning(
-                "release renewal required", serial=release.serial, days=round(days, 1), hint=hint
+                "release renewal required", serial=release.version, days=round(days, 1), hint=hint
             )
 
 

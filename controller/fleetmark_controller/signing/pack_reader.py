@@ -104,7 +104,7 @@ def _verified(folder: Path, trusted: str) -> dict[str, object]:
         "fleetmark": about["fleetmark"],
         "files": files,
         "locks": len(locks),
-        "releases": ", ".join(str(release.serial) for release in releases),
+        "releases": ", ".join(str(release.version) for release in releases),
         "signed by": f"{pinned}{'' if trusted else ' (not verified: no --trust given)'}",
         "as installed here": len(same),
         "in added/": ", ".join(added) or None,

@@ -26,7 +26,7 @@ def propose(
 ) -> Release:
     """Return a release of everything in the catalog, together with the wheels that were built.
 
-    The serial is the current time in seconds, or the serial of the `last` release plus one if that
+    The version is the current time in seconds, or that of the `last` release plus one if that
     is higher. It therefore rises even after a controller was restored from an older copy.
 
     Args:
@@ -36,7 +36,7 @@ def propose(
         now_s: Current time, in Unix seconds.
         life_s: Seconds until the release expires.
         last: The previous release.
-        needed: Lockfiles of waiting jobs. Entries of the previous release that they name are kept.
+        needed: Lockfiles of waiting jobs. Targets of the previous release that they name are kept.
     """
     components = {_id(found): found for found in map(definition, catalog.all())}
     harnesses = {_blob(harness)}
@@ -50,9 +50,9 @@ def propose(
             named = {_blob(wheel) for wheel in lock.environment.wheels}
             harnesses |= named & set(last.harnesses)
             wheels |= named & set(last.built)
-    serial = max(now_s, last.serial + 1 if last is not None else 1)
+    version = max(now_s, last.version + 1 if last is not None else 1)
     return Release(
-        serial,
+        version,
         now_s,
         now_s + life_s,
         tuple(components[key] for key in sorted(components)),
@@ -62,7 +62,7 @@ def propose(
 
 
 def covers(release: Release, other: Release) -> bool:
-    """Return whether `release` contains all entries of `other`."""
+    """Return whether `release` contains all targets of `other`."""
     return (
         all(release.by_id.get(_id(found)) == found for found in other.components)
         and set(other.harnesses) <= set(release.harnesses)
@@ -71,7 +71,7 @@ def covers(release: Release, other: Release) -> bool:
 
 
 def added_since(release: Release, last: Release | None) -> list[str]:
-    """Return a line for each entry of a release that the last one does not have, for operators."""
+    """Return a line for each target of a release that the last one does not have, for operators."""
     before = last.by_id if last is not None else {}
     lines = [
         f"{found['kind']}/{found['name']} {found['version']}"

@@ -117,7 +117,7 @@ class ReleaseStore:
     def is_due(self, proposal: Release, now_s: int) -> bool:
         """Return whether a new release is needed.
 
-        That is so if the current one lacks an entry of the proposal, is signed by an older key, or
+        That is so if the current one lacks a target of the proposal, is signed by an older key, or
         has passed two thirds of its lifetime.
         """
         if self.release is None or not release_builder.covers(self.release, proposal):
@@ -156,10 +156,11 @@ class ReleaseStore:
         if not self.public:
             raise FleetmarkError(ErrorKind.FOREIGN_KEY, "this controller trusts no catalog key yet")
         release, _ = envelope.open(self.fingerprint)
-        if self.release is not None and release.serial <= self.release.serial:
+        if self.release is not None and release.version <= self.release.version:
             raise FleetmarkError(
                 ErrorKind.ROLLED_BACK,
-                f"release {release.serial} is not newer than current release {self.release.serial}",
+                f"release {release.version} is not newer than current release "
+                f"{self.release.version}",
             )
         if envelope.key != self.public:
             self._trust(envelope.key, envelope.rotations)
@@ -195,7 +196,7 @@ class ReleaseStore:
         if self.release is None:
             return "no signed release exists yet"
         if self.release.expires_unix_s <= now_s:
-            return f"release {self.release.serial} has expired"
+            return f"release {self.release.version} has expired"
         return ""
 
     def signing_status(self, now_s: int) -> SigningStatus:
@@ -286,7 +287,7 @@ class ReleaseStore:
 
     def _take(self, envelope: Envelope, release: Release, data: bytes) -> None:
         self.envelope, self.release, self._checked = envelope, release, {}
-        self.reference = Reference(release.serial, sha256_hex(data), len(data))
+        self.reference = Reference(release.version, sha256_hex(data), len(data))
 
 
 def lost_trust_error(path: Path) -> FleetmarkError:

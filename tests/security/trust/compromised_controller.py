@@ -186,7 +186,7 @@ class Attacker:
 
     def _loot(self, name: str) -> bytes:
         data = (HOME / "loot" / name).read_bytes()
-        return self.with_release(data, parse_release(parse_envelope(data).signed).serial)
+        return self.with_release(data, parse_release(parse_envelope(data).signed).version)
 
 
 def _canonical(values: dict[str, Any]) -> bytes:

@@ -84,10 +84,10 @@ class Taken:
         place.unlink()  # it is kept elsewhere from now on
         release = parse_release(parse_envelope((fleet.home / "release.json").read_bytes()).signed)
         now_s = int(time.time())
-        expired = vars(release) | {"serial": release.serial + 1, "expires_unix_s": now_s - 86_400}
+        expired = vars(release) | {"version": release.version + 1, "expires_unix_s": now_s - 86_400}
         expired.pop("by_id", None)
         self._loot("expired", type(release)(**expired), key)
-        other = vars(release) | {"serial": release.serial + 2}
+        other = vars(release) | {"version": release.version + 2}
         other.pop("by_id", None)
         other["components"] = tuple(c for c in release.components if c["name"] != "toy")
         self._loot("other", type(release)(**other), key)
@@ -172,5 +172,5 @@ def test_afterwards_the_device_still_does_honest_work(taken: Taken) -> None:
     (serial,) = taken.fleet.query("SELECT release_serial FROM runs ORDER BY run_id DESC")[0]
     newest = parse_release(
         parse_envelope((taken.fleet.home / "release.json").read_bytes()).signed
-    ).serial
+    ).version
     assert serial == newest

@@ -25,7 +25,6 @@ from fleetmark_controller.store.jobs import campaigns as stored_campaigns
 from fleetmark_controller.store.jobs import job_options, jobs, scheduler_view
 from fleetmark_controller.store.jobs.job_options import OPTIONS
 from fleetmark_core.capabilities import Capabilities
-from fleetmark_core.serde import _by_library, from_plain, to_plain
 from tests.support.stores import LOCK, S, TestStore
 
 DEVICES = [f"d{number}" for number in range(6)]
@@ -89,7 +88,7 @@ def test_jobs_with_the_same_options_share_them_until_one_loses_a_device(store: T
 def test_looking_at_open_devices_alone_leaves_none_of_them_idle(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory, x86_device: Capabilities
 ) -> None:
-    """Cover reservations, pauses, priorities, several owners, pinned jobs and jobs for any device."""
+    """Cover reservations, pauses, priorities, owners, pinned jobs and jobs for any device."""
     store = TestStore(tmp_path_factory.mktemp("store") / "results.db", x86_device)
     for name in DEVICES:
         store.hello(name)
@@ -201,32 +200,6 @@ def test_devices_that_are_looked_up_by_name_are_those_that_match(
     selector = parse_selector(text, {"one": "name in (device-1,device-10)"})
     plain = [device for device in roll if selector.matches(device.subject)]
     assert [d.name for d in roll.matching(selector)] == [d.name for d in plain]
-
-
-@given(data=st.data())
-def test_facts_are_read_as_the_library_reads_them(
-    data: st.DataObject, x86_device: Capabilities
-) -> None:
-    """With one value of the document replaced by anything, both agree, also in what they refuse."""
-    plain = to_plain(x86_device)
-    assert from_plain(Capabilities, plain) == x86_device
-    group = data.draw(st.sampled_from(sorted(plain)))
-    anything = st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=3), st.floats())
-    value = data.draw(st.one_of(anything, st.lists(anything, max_size=2)))
-    changed = {**plain, group: value}
-    if isinstance(plain[group], dict) and plain[group] and data.draw(st.booleans()):
-        key = data.draw(st.sampled_from(sorted(plain[group])))
-        changed[group] = {**plain[group], key: value}
-
-    def outcome(read: object) -> object:
-        try:
-            return repr(read())  # type: ignore[operator]
-        except Exception as error:
-            return type(error)
-
-    assert outcome(lambda: from_plain(Capabilities, changed)) == outcome(
-        lambda: _by_library(Capabilities, changed, "")
-    )
 
 
 def test_a_process_may_open_as_many_files_as_the_system_grants() -> None:
