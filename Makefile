@@ -91,6 +91,7 @@ lint: $(VENV)/.dev ## Check style, types, imports, stubs, shell scripts, contain
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml
 	@$(BIN)/lint-imports --config pyproject.toml
 	@$(BIN)/python -m fleetmark_protos.generate --check
+	@$(BIN)/python -m pytest -q tests/unit/test_words.py
 	@$(SITE)
 
 stubs: $(VENV)/.dev ## Regenerate the committed gRPC stubs

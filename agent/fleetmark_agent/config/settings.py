@@ -42,7 +42,7 @@ class AgentSettings:
     sandbox: str = "bubblewrap"
     """Strongest sandbox that jobs are put into; what the device supports is found out."""
     allow_network: bool = False
-    """Whether jobs whose component asks for the network get it."""
+    """True if jobs whose component asks for the network get it."""
     allow_folders: list[str] = field(default_factory=list)
     """Folders that every job may read and write, besides its own."""
     job_memory_bytes: int = 0
@@ -50,7 +50,7 @@ class AgentSettings:
     job_processes: int = 0
     """Processes of one job, threads included; 0: by what the device has."""
     job_scratch_bytes: int = 16 * GIB
-    """What a job may write, its results included."""
+    """Bytes that a job may write, with its results."""
     system_root: str = "/"
     """Folder above the device's /sys and /proc, by which its condition and energy are read and its
     governor is set. For an agent in a container: where its host's are mounted."""

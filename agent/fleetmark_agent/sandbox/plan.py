@@ -86,7 +86,7 @@ class Launch:
     environment: dict[str, str]
     spec: dict[str, Any] | None = None
     monitored: bool = False
-    """Whether the command is a parent that waits for the job (and exits with 128 + signal)."""
+    """True if the command is a parent that waits for the job (and exits with 128 + signal)."""
     network: str = "open"
     """Method by which the job's network access is blocked, as in `SandboxCapabilities`."""
 

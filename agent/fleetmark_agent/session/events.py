@@ -101,7 +101,7 @@ class UploadDone(SharedRepr):
     through_seq: int
     credit_bytes: int
     nothing_sent: bool = False
-    """Whether the upload only asked for credit."""
+    """True if the upload only asked for credit."""
 
 
 @dataclass(frozen=True, repr=False)

@@ -108,12 +108,12 @@ class HeldAttempt:
     retryable: bool = False
     progress: Progress | None = None
     announced: bool = False
-    """Whether reports may include the attempt: its acceptance is durable."""
+    """True if reports may include the attempt: its acceptance is durable."""
     stop_reason: str | None = None
     last_seq: int = 0
     acknowledged: int = 0
     leaving: bool = False
-    """Whether the attempt is being forgotten: it is no longer in the ledger or in reports."""
+    """True if the attempt is being forgotten: it is no longer in the ledger or in reports."""
 
 
 class Session:

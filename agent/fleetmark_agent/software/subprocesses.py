@@ -30,7 +30,7 @@ class CompletedCommand:
     errors: str
     fault: str = ""
     exited: bool = True
-    """Whether the program ended without being killed by a limit, with any exit code."""
+    """True if the program ended without being killed by a limit, with any exit code."""
 
 
 def run(

@@ -102,7 +102,7 @@ class Subject:
     labels: dict[str, str]
     capabilities: Capabilities
     online: bool | None = None
-    """Whether it is connected; None if the caller does not know: then it does not match `online`.
+    """True if it is connected; None if the caller does not know: then it does not match `online`.
     """
 
     @cached_property

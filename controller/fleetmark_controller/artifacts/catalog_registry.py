@@ -46,7 +46,7 @@ class CatalogPlace:
     copy: Path
     """The folder below the home in which a backup keeps the catalog."""
     is_replaced: bool = False
-    """Whether the operator's folder is missing and the copy from a restored backup is used."""
+    """True if the operator's folder is missing and the copy from a restored backup is used."""
 
 
 class Catalogs:

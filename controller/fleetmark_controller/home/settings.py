@@ -18,7 +18,7 @@ from fleetmark_protos.channel import DEFAULT_PORT, HANDSHAKE_TIMEOUT_S
 
 @dataclass(frozen=True)
 class ControllerSettings:
-    """What `controller serve` runs with; each is a key of config.toml.
+    """Settings of `controller serve`; each is a key of config.toml.
 
     docs/reference/configuration.md is made of the texts below.
     """
@@ -30,7 +30,7 @@ class ControllerSettings:
     """Port for new devices, renewal and health, on the same address; 0: the one after that of
     `listen`."""
     advertise: bool = True
-    """Whether devices on the local network find this controller by multicast DNS."""
+    """True if devices on the local network find this controller by multicast DNS."""
     mirror: str = ""
     """Folder of files named by SHA-256, which is searched before the network."""
     catalogs: tuple[str, ...] = ()

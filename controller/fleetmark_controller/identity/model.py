@@ -66,7 +66,7 @@ class CallRule:
     operators: Role | None = None
     """The lowest role that may call; None: no operator."""
     anyone: bool = False
-    """Whether callers without a certificate are served, on the port for them."""
+    """True if callers without a certificate are served, on the port for them."""
 
     def allows(self, caller: Caller) -> bool:
         """Return whether this caller may call the method."""

@@ -28,7 +28,7 @@ class JobFacts:
     attempts: int
     max_attempts: int
     newest_epoch: bool
-    """Whether the attempt that ends is the newest of the job."""
+    """True if the attempt that ends is the newest of the job."""
 
 
 @dataclass(frozen=True)

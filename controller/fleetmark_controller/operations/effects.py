@@ -59,4 +59,4 @@ class Effects:
     blobs: list[bytes] = field(default_factory=list)
     """Contents to be stored as blobs, too."""
     schedule: bool = False
-    """Whether a device became free or a job became ready, so that the scheduler must run."""
+    """True if a device became free or a job became ready, so that the scheduler must run."""

@@ -33,7 +33,7 @@ class DeviceSession:
     lease_until_ns: int = 0
     expired: bool = True
     worked: bool = False
-    """Whether the device received work since this controller started."""
+    """True if the device received work since this controller started."""
     rests_since_ns: int = 0
     """Time at which the device was first idle again after its last work."""
     refusals: int = 0
