@@ -87,7 +87,7 @@ class ReportConfiguration:
 
     @property
     def has_latency(self) -> bool:
-        """Return whether its latencies are those of inferences: in Offline they are waiting times."""
+        """Return whether latencies are those of inferences: in Offline they are waiting times."""
         return self.scenario != "Offline"
 
 
