@@ -15,7 +15,7 @@ from tests.arm64.userland import CannotBeMade, Userland, userland
 
 
 @pytest.fixture(scope="session")
-def sample_devices() -> Userland:
+def devices() -> Userland:
     """The userland, made once; the tests fail where it cannot be."""
     try:
         return userland()
@@ -24,11 +24,9 @@ def sample_devices() -> Userland:
 
 
 @pytest.fixture(scope="session")
-def fleet(
-    sample_devices: Userland, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[EmulatedFleet]:
+def fleet(devices: Userland, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedFleet]:
     """A controller with two arm64 devices and one x86_64 device."""
-    made = EmulatedFleet(tmp_path_factory.mktemp("fleet"), sample_devices)
+    made = EmulatedFleet(tmp_path_factory.mktemp("fleet"), devices)
     try:
         made.start_controller("--catalog", str(Path(__file__).with_name("catalog")))
         made.start_device("arm-1")

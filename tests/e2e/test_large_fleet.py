@@ -47,13 +47,11 @@ def ok(fleet: Fleet, *arguments: str) -> str:
 def test_all_devices_are_listed_however_much_they_tell_of_themselves(fleet: Fleet) -> None:
     listed = ok(fleet, "fleet", "list", "--json")
     assert len(listed) > 4 << 20, "more than a message of a device may have"
-    sample_devices = json.loads(listed)
-    assert [device["name"] for device in sample_devices] == [
-        f"device-{n:04}" for n in range(DEVICES)
-    ]
-    assert {device["presence"] for device in sample_devices} == {"offline"}
+    devices = json.loads(listed)
+    assert [device["name"] for device in devices] == [f"device-{n:04}" for n in range(DEVICES)]
+    assert {device["presence"] for device in devices} == {"offline"}
     (one,) = json.loads(ok(fleet, "fleet", "list", "--json", "--fleet", "name=device-0007"))
-    assert one == sample_devices[7]
+    assert one == devices[7]
 
 
 def test_the_largest_campaign_is_stored_and_every_job_says_why_it_waits(fleet: Fleet) -> None:

@@ -72,10 +72,10 @@ class FaultyDevice:
 class FaultyFleet(Fleet):
     """Controller, agents with a wire each, and a campaign of short jobs."""
 
-    def __init__(self, folder: Path, sample_devices: int, dataset_bytes: int = 0) -> None:
+    def __init__(self, folder: Path, devices: int, dataset_bytes: int = 0) -> None:
         super().__init__(folder)
         self.catalog = make_catalog(folder / "catalog", dataset_bytes)
-        self.sample_devices: dict[str, FaultyDevice] = {}
+        self.devices: dict[str, FaultyDevice] = {}
         self.prefix: list[str] = []
         """Put before each command line: to run it in a namespace, say."""
         self.extra: dict[str, dict[str, str]] = {}
@@ -90,19 +90,19 @@ class FaultyFleet(Fleet):
         self._over_at: float | None = None
         self._history: list[tuple[float, int]] = []
         self._watching = threading.Event()
-        for number in range(1, sample_devices + 1):
+        for number in range(1, devices + 1):
             name = f"device{number}"
             (folder / name).mkdir()
-            self.sample_devices[name] = FaultyDevice(name, folder / name, Wire(self.address))
+            self.devices[name] = FaultyDevice(name, folder / name, Wire(self.address))
 
     # --- processes ---
 
     def up(self) -> None:
         """Start everything."""
         self.start_controller()
-        for name in self.sample_devices:
+        for name in self.devices:
             self.spawn_agent(name)
-        for name in self.sample_devices:
+        for name in self.devices:
             self.await_agent(name)
         threading.Thread(target=self._watch, daemon=True).start()
 
@@ -128,7 +128,7 @@ class FaultyFleet(Fleet):
         return False
 
     def spawn_agent(self, name: str) -> None:
-        device = self.sample_devices[name]
+        device = self.devices[name]
         address = self.address if self.prefix else device.wire.address
         self._start(
             *("agent", "start", "--home", str(device.home), "--controller", address),
@@ -143,7 +143,7 @@ class FaultyFleet(Fleet):
 
         def connected() -> bool:
             assert child.poll() is None, f"{name} ended: {self.log(name)[-2000:]}"
-            output = self.sample_devices[name].status()
+            output = self.devices[name].status()
             return output.get("pid") == child.pid and output.get("connected") is True
 
         until(connected, f"{name} to connect", 60)
@@ -172,7 +172,7 @@ class FaultyFleet(Fleet):
 
     def kill_device(self, name: str) -> None:
         """SIGKILL of the agent and of everything that it started, as when the power fails."""
-        device = self.sample_devices[name]
+        device = self.devices[name]
         supervisor, job = device.supervisor(), device.job()
         self.strike_job(name)
         for process in (psutil.Process(self.children[name].pid), supervisor, job):
@@ -183,7 +183,7 @@ class FaultyFleet(Fleet):
 
     def strike_job(self, name: str) -> None:
         """Note that the job that runs on this device will not complete."""
-        for mark in self.sample_devices[name].home.glob("attempts/*/started.json"):
+        for mark in self.devices[name].home.glob("attempts/*/started.json"):
             if not (mark.parent / "outcome.json").exists():
                 job_id, _, epoch = mark.parent.name.rpartition(".")
                 self.excused.add((job_id, int(epoch)))
@@ -194,12 +194,12 @@ class FaultyFleet(Fleet):
         for child in self.children.values():
             with suppress(ProcessLookupError):
                 child.send_signal(signal.SIGCONT)
-        for name in (*self.sample_devices, "controller"):
+        for name in (*self.devices, "controller"):
             child = self.children.get(name)
             if child is not None and child.poll() is None:
                 child.terminate()
         super().stop()
-        for device in self.sample_devices.values():
+        for device in self.devices.values():
             for process in (device.job(), device.supervisor()):
                 if process is not None:
                     with suppress(psutil.Error):
@@ -279,7 +279,7 @@ class FaultyFleet(Fleet):
 
     def settled(self) -> bool:
         """Whether no device owes anything and all is judged: late results are stored, too."""
-        output = [device.status() for device in self.sample_devices.values()]
+        output = [device.status() for device in self.devices.values()]
         handed_over = all(
             values.get("connected") is True and not values["attempts"] for values in output
         )
@@ -317,7 +317,7 @@ class FaultyFleet(Fleet):
         for table in ("jobs", "attempts"):
             for (reason,) in self.query(f"SELECT DISTINCT reason FROM {table} WHERE reason <> ''"):
                 yield f"jobs show: {reason}"
-        for name in ("controller", *self.sample_devices):
+        for name in ("controller", *self.devices):
             for line in self.log(name).splitlines():
                 yield f"{'controller' if name == 'controller' else 'agent'}: {shown(line)}"
         yield from self.notes
@@ -407,7 +407,7 @@ def _records(fleet: FaultyFleet, tally: Tally) -> None:
 def _devices(fleet: FaultyFleet, tally: Tally, runs: dict[tuple[str, int], int]) -> None:
     """I3 and I6, by what the devices themselves wrote down."""
     tally.double_run += [f"I3 twin: {mark.name}" for mark in fleet.marks.glob("*.twin")]
-    for device in fleet.sample_devices.values():
+    for device in fleet.devices.values():
         if not device.trace.exists():
             continue
         tally.double_run += [f"I3 {device.name}: {text}" for text in overlaps(device.trace)]
@@ -429,7 +429,7 @@ class Fault:
     name: str
     strike: Callable[[FaultyFleet, random.Random], None]
     logged: str
-    sample_devices: int = 2
+    devices: int = 2
     jobs: int = 8
     duration_s: float = 0.4
     anywhere: bool = True

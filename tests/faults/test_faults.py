@@ -44,7 +44,7 @@ def test_nothing_is_lost(kind: Fault, repetition: int, tmp_path: Path) -> None:
     print(f"FAULT_SEED={SEED}")
     chance = random.Random(f"{SEED}/{kind.name}/{repetition}")
     row = TABLE.row(kind.name)
-    fleet = FaultyFleet(tmp_path, kind.sample_devices, kind.dataset_bytes)
+    fleet = FaultyFleet(tmp_path, kind.devices, kind.dataset_bytes)
     try:
         if kind.before:
             kind.before(fleet)

@@ -81,7 +81,7 @@ def test_heartbeats_survive_a_saturated_processor(fleet: FaultyFleet) -> None:
     seen: set[str] = set()
     with Client(fleet.address, fleet.credentials) as client:
         while not fleet.ended():
-            seen.add(presences(client)["bench1"])
+            seen.add(presences(client)["device1"])
             time.sleep(0.1)
     row = TABLE.row("all cores busy for two minutes")
     row.repetitions, row.logged = 1, "nothing to tell: the device was never suspect"
@@ -125,8 +125,8 @@ def test_a_restored_copy_reuses_no_epoch_and_gets_what_devices_still_hold(
         fleet.kill("controller", signal.SIGTERM)
         fleet.start_controller()
     fleet.await_runs(4)
-    device = fleet.sample_devices["bench1"]
-    until(lambda: _running(device.home / "ledger.json"), "a run on bench1")
+    device = fleet.devices["device1"]
+    until(lambda: _running(device.home / "ledger.json"), "a run on device1")
     device.wire.cut()
     until(lambda: list(device.home.glob("spool/*.spool")), "a spooled result")
     held = _held(device.home / "ledger.json")
@@ -140,11 +140,11 @@ def test_a_restored_copy_reuses_no_epoch_and_gets_what_devices_still_hold(
     copy.rename(fleet.home)
     known = {int(str(epoch)) for (epoch,) in fleet.query("SELECT epoch FROM attempts")}
     # The other device has lost its cache: whatever unfinished jobs need is in the copy, too.
-    fleet.kill_device("bench2")
-    shutil.rmtree(fleet.sample_devices["bench2"].home / "cache")
+    fleet.kill_device("device2")
+    shutil.rmtree(fleet.devices["device2"].home / "cache")
     fleet.over()
     fleet.start_controller()
-    fleet.spawn_agent("bench2")
+    fleet.spawn_agent("device2")
     if chance.random() < 0.5:
         time.sleep(chance.uniform(0, 3))
     device.wire.heal()
@@ -183,7 +183,7 @@ def test_a_restored_copy_takes_up_jobs_that_it_never_knew(
     print(f"FAULT_SEED={SEED}")
     chance = random.Random(f"{SEED}/unknown/{repetition}")
     fleet.up()
-    device, copy = fleet.sample_devices["bench1"], fleet.folder / "copy"
+    device, copy = fleet.devices["device1"], fleet.folder / "copy"
     done = fleet.run("backup", "--home", str(fleet.home), "--out", str(copy))
     assert done.returncode == 0, done.stderr
     fleet.submit(2, duration_s=0.5, anywhere=False)
@@ -197,8 +197,8 @@ def test_a_restored_copy_takes_up_jobs_that_it_never_knew(
     copy.rename(fleet.home)
     assert not fleet.query("SELECT 1 FROM jobs")
     if chance.random() < 0.5:
-        fleet.kill("bench1")
-        fleet.spawn_agent("bench1")
+        fleet.kill("device1")
+        fleet.spawn_agent("device1")
     fleet.over()
     fleet.start_controller()
     device.wire.heal()
@@ -215,7 +215,7 @@ def test_a_restored_copy_takes_up_jobs_that_it_never_knew(
     assert len(held) == 1 and held <= runs, "what the device held did not arrive"
     assert row.logged, "nothing tells of it"
     listed = json.loads(fleet.run("jobs", "list", "--json").stdout)
-    assert [(job["state"], job["device"]) for job in listed] == [("SUCCEEDED", "bench1")]
+    assert [(job["state"], job["device"]) for job in listed] == [("SUCCEEDED", "device1")]
     assert not tally.all()
 
 

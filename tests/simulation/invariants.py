@@ -12,23 +12,23 @@ from tests.simulation.controller import Centre
 from tests.simulation.device import SimulatedDevice
 
 
-def always(centre: Centre, sample_devices: list[SimulatedDevice]) -> None:
+def always(centre: Centre, devices: list[SimulatedDevice]) -> None:
     """What must hold after every step."""
-    for device in sample_devices:
+    for device in devices:
         _one_at_a_time(device)
     _acknowledged_is_stored(centre)
 
 
-def at_the_end(centre: Centre, sample_devices: list[SimulatedDevice]) -> None:
+def at_the_end(centre: Centre, devices: list[SimulatedDevice]) -> None:
     """What must hold once every fault is healed and everything has come to rest."""
-    always(centre, sample_devices)
+    always(centre, devices)
     connection = centre.connection
     _none("I2 none twice", connection, _TWICE)
     _none("I4 one official run a job", connection, _OFFICIAL)
     _none("I4 one run an attempt", connection, _RUNS)
     _none("I5 every job is terminal", connection, _OPEN_JOBS)
     _none("I5 no attempt is left open", connection, _OPEN_ATTEMPTS)
-    for device in sample_devices:
+    for device in devices:
         if device.session is None:
             raise Violation(f"{device.name} did not come back")
         if device.session.held:

@@ -60,7 +60,7 @@ class Simulation:
             ),
         )
         self.centre = Centre(world, empty, FACTS, 0.02 * bad * dice.random())
-        self.sample_devices = [
+        self.devices = [
             SimulatedDevice(
                 world,
                 f"device-{number}",
@@ -82,14 +82,14 @@ class Simulation:
             self._begin()
             while self.world.now_s < 1000 + FAULTY_S and self.world.step():
                 steps += 1
-                invariants.always(self.centre, self.sample_devices)
+                invariants.always(self.centre, self.devices)
             self._heal()
             until = self.world.now_s + HEALING_S
             while self.world.now_s < until and self.world.step():
                 steps += 1
                 if steps % 200 == 0 and self._at_rest():
                     break
-            invariants.at_the_end(self.centre, self.sample_devices)
+            invariants.at_the_end(self.centre, self.devices)
             violation = ""
         except Violation as found:
             violation = str(found)
@@ -103,11 +103,11 @@ class Simulation:
         self.centre.boot()
         while not self.centre.up:
             world.step()
-        for device in self.sample_devices:
+        for device in self.devices:
             self.centre.register(device.name)
             world.after(dice.uniform(0, 2), device.boot)
         pinned = dice.random() < 0.5
-        names = [device.name for device in self.sample_devices]
+        names = [device.name for device in self.devices]
         self.jobs = dice.randint(1, 5)
         while not self.centre.up:
             world.step()
@@ -120,7 +120,7 @@ class Simulation:
         if self.world.healed:
             return
         dice = self.world.random
-        device = dice.choice(self.sample_devices)
+        device = dice.choice(self.devices)
         kind = dice.choice(list(_STRIKES))
         self.world.note(f"fault: {kind} ({device.name})")
         _STRIKES[kind](self, device)
@@ -131,9 +131,9 @@ class Simulation:
         self.centre.wall_offset_s = 0.0
         self.network.to_device_down.clear()
         self.network.to_controller_down.clear()
-        for device in self.sample_devices:
+        for device in self.devices:
             device.disk.full = False
-        self.centre.let_go([device.name for device in self.sample_devices])
+        self.centre.let_go([device.name for device in self.devices])
 
     def _at_rest(self) -> bool:
         open_jobs = self.centre.connection.execute(
@@ -142,7 +142,7 @@ class Simulation:
         ).fetchone()
         return open_jobs is None and all(
             device.session is not None and device.session.connected and not device.session.held
-            for device in self.sample_devices
+            for device in self.devices
         )
 
     # --- faults ---

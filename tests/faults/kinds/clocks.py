@@ -52,10 +52,10 @@ def restarted(fleet: FaultyFleet, chance: random.Random) -> None:
 @fault(
     "agent's clock begins in 1970 and steps",
     logged=r"clock skew detected device=device\d offset_s=-\d+ ",
-    before=lambda fleet: _clock(fleet, "bench1", -time.time()),
+    before=lambda fleet: _clock(fleet, "device1", -time.time()),
 )
 def agent(fleet: FaultyFleet, chance: random.Random) -> None:
     for offset_s in (-time.time() + 60, chance.uniform(-9, 9) * _DAY_S, 0):
         time.sleep(chance.uniform(0.3, 1))
-        _clock(fleet, "bench1", offset_s)
+        _clock(fleet, "device1", offset_s)
     assert not fleet.query("SELECT 1 FROM events WHERE kind = 'device.offline'")

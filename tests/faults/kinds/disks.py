@@ -21,16 +21,14 @@ _BTREE_PAGES = (2, 5, 10, 13)
 _PAGE_BYTES = 4096
 
 
-@fault(
-    "torn tail of a spool", logged=r"spool truncated .* removed_bytes=\d+", sample_devices=1, jobs=4
-)
+@fault("torn tail of a spool", logged=r"spool truncated .* removed_bytes=\d+", devices=1, jobs=4)
 def torn(fleet: FaultyFleet, chance: random.Random) -> None:
     """A crash in the middle of a write: half a frame more, or the last frames cut short."""
-    device = fleet.sample_devices["bench1"]
+    device = fleet.devices["device1"]
     fleet.await_state("RUNNING")
     device.wire.cut()
     until(lambda: _standings(device.home) == ["ended"], "a spooled result")
-    fleet.kill("bench1")
+    fleet.kill("device1")
     (spool,) = (device.home / "spool").glob("*.spool")
     if chance.random() < 0.5:
         with spool.open("ab") as file:
@@ -41,7 +39,7 @@ def torn(fleet: FaultyFleet, chance: random.Random) -> None:
         ledger.write_text(ledger.read_text().replace('"ended"', '"accepted"'))
         os.truncate(spool, chance.randrange(1, spool.stat().st_size))
     device.wire.heal()
-    fleet.restart("bench1")
+    fleet.restart("device1")
 
 
 def _standings(home: Path) -> list[str]:
@@ -80,7 +78,7 @@ def _filled(folder: Path) -> Iterator[None]:
 
 
 def _small_agent(fleet: FaultyFleet) -> None:
-    home = fleet.sample_devices["bench1"].home
+    home = fleet.devices["device1"].home
     (home / "config.toml").write_text("min_free_bytes = 0\n")
     # More than a controller leaves free on any board: else it would plan without this one.
     _small(fleet, home, "128m")
@@ -96,7 +94,7 @@ def _small_agent(fleet: FaultyFleet) -> None:
 def agent_full(fleet: FaultyFleet, chance: random.Random) -> None:
     """A device that has no room refuses; the other one takes what it refused."""
     time.sleep(chance.uniform(0, 2))
-    with _filled(fleet.sample_devices["bench1"].home):
+    with _filled(fleet.devices["device1"].home):
         time.sleep(chance.uniform(3, 5))
 
 
@@ -113,10 +111,10 @@ def controller_full(fleet: FaultyFleet, chance: random.Random) -> None:
         time.sleep(chance.uniform(3, 5))
 
 
-@fault("I/O errors of the agent's spool", logged=r"not stored|wait", sample_devices=1, jobs=4)
+@fault("I/O errors of the agent's spool", logged=r"not stored|wait", devices=1, jobs=4)
 def agent_io(fleet: FaultyFleet, chance: random.Random) -> None:
     """The folder is away, and a file in its place, as after a broken mount."""
-    spool = fleet.sample_devices["bench1"].home / "spool"
+    spool = fleet.devices["device1"].home / "spool"
     fleet.await_runs(1)
     away = spool.rename(spool.with_name("away"))
     spool.touch()

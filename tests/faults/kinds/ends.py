@@ -39,21 +39,19 @@ def agent(fleet: FaultyFleet, chance: random.Random) -> None:
 @fault(
     "SIGTERM of an agent that holds a result",
     logged=rf"results not uploaded .*job=|{AWAY}",
-    sample_devices=1,
+    devices=1,
     jobs=3,
 )
 def agent_with_spool(fleet: FaultyFleet, chance: random.Random) -> None:
     """It keeps its spool: the result arrives after its next start."""
-    wire = fleet.sample_devices["bench1"].wire
+    wire = fleet.devices["device1"].wire
     fleet.await_state("RUNNING")
     wire.cut()
-    until(
-        lambda: list(fleet.sample_devices["bench1"].home.glob("spool/*.spool")), "a spooled result"
-    )
+    until(lambda: list(fleet.devices["device1"].home.glob("spool/*.spool")), "a spooled result")
     time.sleep(chance.uniform(0, 0.5))
-    fleet.kill("bench1", _TERM)
+    fleet.kill("device1", _TERM)
     wire.heal()
-    fleet.measured["result after restart"] = fleet.restart("bench1")
+    fleet.measured["result after restart"] = fleet.restart("device1")
 
 
 @fault("SIGTERM of the controller", logged=r"closed the session: the controller is stopping")
@@ -75,7 +73,7 @@ def two_controllers(fleet: FaultyFleet, chance: random.Random) -> None:
 @fault("two agents on one home", logged=r"another agent runs with this home")
 def two_agents(fleet: FaultyFleet, chance: random.Random) -> None:
     time.sleep(chance.uniform(0, 1))
-    device = fleet.sample_devices["bench1"]
+    device = fleet.devices["device1"]
     done = _second(
         "agent", "start", "--home", str(device.home), "--controller", device.wire.address
     )
@@ -93,19 +91,19 @@ def _second(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 @fault(
     "agent one version older",
     logged=r"agent=0 controller=1 hint=.* update the agent",
-    before=lambda fleet: _speak(fleet, "bench1", 0),
+    before=lambda fleet: _speak(fleet, "device1", 0),
 )
 def older_agent(fleet: FaultyFleet, chance: random.Random) -> None:
-    assert _works(fleet, "bench1")
+    assert _works(fleet, "device1")
 
 
 @fault(
     "agent one version newer",
     logged=r"agent=2 controller=1 hint=.* update the controller",
-    before=lambda fleet: _speak(fleet, "bench1", 2),
+    before=lambda fleet: _speak(fleet, "device1", 2),
 )
 def newer_agent(fleet: FaultyFleet, chance: random.Random) -> None:
-    assert _works(fleet, "bench1")
+    assert _works(fleet, "device1")
 
 
 def _works(fleet: FaultyFleet, name: str) -> bool:
@@ -119,13 +117,13 @@ def _works(fleet: FaultyFleet, name: str) -> bool:
 def too_new_agent(fleet: FaultyFleet, chance: random.Random) -> None:
     """It is refused with a clear line, and welcome again in its old version."""
     time.sleep(chance.uniform(0, 1))
-    fleet.kill("bench1")
-    _speak(fleet, "bench1", 3)
-    fleet.spawn_agent("bench1")
-    until(lambda: "speaks protocol 3" in fleet.log("bench1"), "the refusal", 20)
-    fleet.kill("bench1")
-    del fleet.extra["bench1"]
-    fleet.restart("bench1")
+    fleet.kill("device1")
+    _speak(fleet, "device1", 3)
+    fleet.spawn_agent("device1")
+    until(lambda: "speaks protocol 3" in fleet.log("device1"), "the refusal", 20)
+    fleet.kill("device1")
+    del fleet.extra["device1"]
+    fleet.restart("device1")
 
 
 @fault("controller replaced by one version newer", logged=r"closed the session")
@@ -134,7 +132,7 @@ def newer_controller(fleet: FaultyFleet, chance: random.Random) -> None:
     fleet.kill("controller", _TERM)
     _speak(fleet, "controller", 2)
     fleet.restart("controller")
-    for name in fleet.sample_devices:
+    for name in fleet.devices:
         fleet.await_agent(name)
 
 

@@ -17,8 +17,8 @@ _GONE = r"device disconnected device=device\d "
 @fault("agent killed at a random moment", logged=_GONE)
 def agent(fleet: FaultyFleet, chance: random.Random) -> None:
     time.sleep(chance.uniform(0, 2))
-    fleet.kill("bench1")
-    fleet.restart("bench1")
+    fleet.kill("device1")
+    fleet.restart("device1")
 
 
 @fault("agent killed while it prepares", logged=_GONE, duration_s=0.3)
@@ -40,12 +40,12 @@ def agent_running(fleet: FaultyFleet, chance: random.Random) -> None:
 @fault("agent killed while it uploads", logged=_GONE, ballast_kib=4096)
 def agent_uploading(fleet: FaultyFleet, chance: random.Random) -> None:
     """Its job has ended: the result must be here within 15 s of the agent's restart."""
-    for device in fleet.sample_devices.values():
+    for device in fleet.devices.values():
         device.wire.slow(4e6)
     name, job_id, epoch = fleet.await_state("UPLOADING")
     time.sleep(chance.uniform(0, 1))
     fleet.kill(name)
-    for device in fleet.sample_devices.values():
+    for device in fleet.devices.values():
         device.wire.slow(0)
     fleet.over()
     began = time.monotonic()
@@ -80,7 +80,7 @@ def agent_gone(fleet: FaultyFleet, chance: random.Random) -> None:
 def supervisor(fleet: FaultyFleet, chance: random.Random) -> None:
     name, *_ = fleet.await_state("RUNNING")
     time.sleep(chance.uniform(0, 0.6))
-    victim = fleet.sample_devices[name].supervisor()
+    victim = fleet.devices[name].supervisor()
     fleet.strike_job(name)
     if victim is not None:
         victim.kill()
@@ -90,7 +90,7 @@ def supervisor(fleet: FaultyFleet, chance: random.Random) -> None:
 def job(fleet: FaultyFleet, chance: random.Random) -> None:
     name, *_ = fleet.await_state("RUNNING")
     time.sleep(chance.uniform(0, 0.6))
-    victim = fleet.sample_devices[name].job()
+    victim = fleet.devices[name].job()
     fleet.strike_job(name)
     if victim is not None:
         with suppress(psutil.Error):
@@ -99,14 +99,14 @@ def job(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault(
     "power cut of a device",
-    logged=r"reconnected without this attempt|supervisor was killed|disconnected device=bench1 ",
+    logged=r"reconnected without this attempt|supervisor was killed|disconnected device=device1 ",
     duration_s=1.0,
 )
 def device(fleet: FaultyFleet, chance: random.Random) -> None:
     time.sleep(chance.uniform(0, 2))
-    fleet.kill_device("bench1")
+    fleet.kill_device("device1")
     time.sleep(chance.uniform(0, 1))
-    fleet.restart("bench1")
+    fleet.restart("device1")
 
 
 def _restart_controller(fleet: FaultyFleet) -> None:
@@ -139,12 +139,12 @@ def controller_running(fleet: FaultyFleet, chance: random.Random) -> None:
     "controller killed while it receives", logged=r"results not uploaded .*job=", ballast_kib=4096
 )
 def controller_receiving(fleet: FaultyFleet, chance: random.Random) -> None:
-    for line in fleet.sample_devices.values():
+    for line in fleet.devices.values():
         line.wire.slow(4e6)
     fleet.await_state("UPLOADING")
     time.sleep(chance.uniform(0, 0.8))
     fleet.kill("controller")
-    for line in fleet.sample_devices.values():
+    for line in fleet.devices.values():
         line.wire.slow(0)
     _restart_controller(fleet)
 
@@ -163,25 +163,25 @@ def controller_verifying(fleet: FaultyFleet, chance: random.Random) -> None:
 )
 def both(fleet: FaultyFleet, chance: random.Random) -> None:
     time.sleep(chance.uniform(0, 2))
-    first, second = chance.sample(["controller", "bench1"], 2)
+    first, second = chance.sample(["controller", "device1"], 2)
     fleet.kill(first)
     time.sleep(chance.uniform(0, 0.3))
     fleet.kill(second)
-    first, second = chance.sample(["controller", "bench1"], 2)
-    if first == "bench1":
-        fleet.spawn_agent("bench1")
+    first, second = chance.sample(["controller", "device1"], 2)
+    if first == "device1":
+        fleet.spawn_agent("device1")
         time.sleep(chance.uniform(0, 1))
         _restart_controller(fleet)
-        fleet.await_agent("bench1")
+        fleet.await_agent("device1")
     else:
         _restart_controller(fleet)
-        fleet.restart("bench1")
+        fleet.restart("device1")
 
 
 @fault(
     "controller restarted every few seconds",
     logged=AWAY,
-    sample_devices=5,
+    devices=5,
     jobs=100,
     duration_s=0.3,
     patience_s=200,

@@ -19,18 +19,18 @@ _LOST = r"lease expired: no contact with the device"
 @fault("link cut and healed", logged=AWAY)
 def cut(fleet: FaultyFleet, chance: random.Random) -> None:
     time.sleep(chance.uniform(0, 1.5))
-    fleet.sample_devices["bench1"].wire.cut()
+    fleet.devices["device1"].wire.cut()
     time.sleep(chance.uniform(0.2, 2.5))
-    fleet.sample_devices["bench1"].wire.heal()
+    fleet.devices["device1"].wire.heal()
 
 
 @fault("link cut for longer than the lease", logged=_LOST, duration_s=1.0)
 def long_cut(fleet: FaultyFleet, chance: random.Random) -> None:
     name, *_ = fleet.await_state("RUNNING")
     time.sleep(chance.uniform(0, 0.5))
-    fleet.sample_devices[name].wire.cut()
+    fleet.devices[name].wire.cut()
     time.sleep(LEASE_S + chance.uniform(1, 3))
-    fleet.sample_devices[name].wire.heal()
+    fleet.devices[name].wire.heal()
 
 
 @fault("link swallows everything", logged=_LOST, duration_s=1.0)
@@ -55,21 +55,21 @@ def deaf_agent(fleet: FaultyFleet, chance: random.Random) -> None:
 def _hold(fleet: FaultyFleet, chance: random.Random, *ways: str) -> None:
     name, *_ = fleet.await_state("RUNNING")
     time.sleep(chance.uniform(0, 0.5))
-    fleet.sample_devices[name].wire.hold(*ways)
+    fleet.devices[name].wire.hold(*ways)
     time.sleep(LEASE_S + chance.uniform(1.5, 4))
-    fleet.sample_devices[name].wire.heal()
+    fleet.devices[name].wire.heal()
 
 
 @fault(
     "blob download cut ten times",
     logged=AWAY,
-    sample_devices=1,
+    devices=1,
     jobs=2,
     dataset_bytes=16 * _MIB,
 )
 def download(fleet: FaultyFleet, chance: random.Random) -> None:
     """It goes on where it was cut: hardly more than the data set comes over the wire."""
-    wire = fleet.sample_devices["bench1"].wire
+    wire = fleet.devices["device1"].wire
     wire.cut_repeatedly(DOWN, _MIB + chance.randrange(_MIB // 4), 10)
     until(lambda: wire.cuts_made == 10, "ten cuts")
     fleet.over()
@@ -81,12 +81,12 @@ def download(fleet: FaultyFleet, chance: random.Random) -> None:
 @fault(
     "result upload cut ten times",
     logged=rf"results not uploaded .*job=.* error=.*(the connection to .* was lost|{AWAY})",
-    sample_devices=1,
+    devices=1,
     jobs=2,
     ballast_kib=4 * 1024,
 )
 def upload(fleet: FaultyFleet, chance: random.Random) -> None:
-    wire = fleet.sample_devices["bench1"].wire
+    wire = fleet.devices["device1"].wire
     wire.cut_repeatedly(UP, _MIB + chance.randrange(_MIB // 2), 10)
     until(lambda: wire.cuts_made == 10 or fleet.ended(), "ten cuts", 90)
 

@@ -14,7 +14,7 @@ _LOST = r"lease expired: no contact with the device|lease expired device=device\
 @fault("agent stopped for longer than its lease", logged=_LOST, duration_s=1.0)
 def agent(fleet: FaultyFleet, chance: random.Random) -> None:
     time.sleep(chance.uniform(0, 1.5))
-    with paused(fleet.children["bench1"]):
+    with paused(fleet.children["device1"]):
         time.sleep(LEASE_S + chance.uniform(1, 2))
 
 
@@ -22,7 +22,7 @@ def agent(fleet: FaultyFleet, chance: random.Random) -> None:
 def supervisor(fleet: FaultyFleet, chance: random.Random) -> None:
     """The agent lives and says so: nothing is lost, nothing else starts on the device."""
     name, job_id, epoch = fleet.await_state("RUNNING")
-    victim = fleet.sample_devices[name].supervisor()
+    victim = fleet.devices[name].supervisor()
     assert victim is not None
     with paused(victim):
         time.sleep(LEASE_S + chance.uniform(0.5, 1.5))
@@ -35,8 +35,8 @@ def supervisor(fleet: FaultyFleet, chance: random.Random) -> None:
 @fault("job stopped for longer than a lease", logged="", duration_s=3.0)
 def job(fleet: FaultyFleet, chance: random.Random) -> None:
     name, *_ = fleet.await_state("RUNNING")
-    until(fleet.sample_devices[name].job, "the job's process", 5)
-    victim = fleet.sample_devices[name].job()
+    until(fleet.devices[name].job, "the job's process", 5)
+    victim = fleet.devices[name].job()
     assert victim is not None
     with paused(victim):
         time.sleep(LEASE_S + chance.uniform(0.5, 1.5))

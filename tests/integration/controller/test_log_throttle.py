@@ -19,13 +19,13 @@ async def test_the_first_are_named_and_the_others_counted(
     for number in range(500):
         crowd.note(f"device{number}", "id")
     await asyncio.sleep(0.2)
-    crowd.note("bench500", "id")
+    crowd.note("device500", "id")
     output = [record.getMessage() for record in caplog.records]
-    assert output[0] == "device connected device=bench0 device_id=id"
+    assert output[0] == "device connected device=device0 device_id=id"
     assert output[19:] == [
-        "device connected device=bench19 device_id=id",
+        "device connected device=device19 device_id=id",
         'more devices connected count=480 hint="The view events lists all"',
-        "device connected device=bench500 device_id=id",
+        "device connected device=device500 device_id=id",
     ]
     await asyncio.sleep(0.2)
     assert len(caplog.records) == len(output), "of one there is nothing more to say"
