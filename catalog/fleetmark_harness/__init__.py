@@ -20,4 +20,4 @@ imports no other Fleetmark package. The controller packs it as a wheel and ships
 package.
 """
 
-__version__ = "1.1.0"
+__version__ = "1.2.0"

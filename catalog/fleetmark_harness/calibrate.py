@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -37,6 +38,8 @@ class Calibration:
     batch_size: int
     run_count: int
     warmup_count: int
+    nonfinite_outputs: bool = False
+    """True if an output of the last warm-up call has NaN or infinite values."""
 
     @property
     def samples_per_s(self) -> float:
@@ -70,6 +73,12 @@ def calibrate(
         return taken
 
     warmup = repeat("warmup", warmup_ms)
+    nonfinite = _has_nonfinite(task.run(batches[0]))
     durations = repeat("calibrate", calibration_ms)
     latency_ns = max(1, int(np.quantile(durations, _QUICK_QUANTILE)))
-    return Calibration(latency_ns, batch_size, len(durations), len(warmup))
+    return Calibration(latency_ns, batch_size, len(durations), len(warmup), nonfinite)
+
+
+def _has_nonfinite(outputs: Any) -> bool:
+    values = np.asarray(outputs)
+    return values.dtype.kind == "f" and not bool(np.isfinite(values).all())

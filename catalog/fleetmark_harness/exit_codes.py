@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 import traceback
 from typing import NoReturn
@@ -26,6 +27,15 @@ NO_SPACE = 15
 """No space left for the results."""
 
 
+# C++ runtimes report a failed allocation as their own error type: std::bad_alloc; "Failed to
+# allocate memory for requested buffer of size 4294967296" (ONNX Runtime); "Cannot allocate memory".
+_FAILED_ALLOCATION = re.compile(
+    r"bad[_ ]alloc|(failed|unable) to allocate|(cannot|could not|can't) allocate|out of memory",
+    re.IGNORECASE,
+)
+_MAX_LINE = 1000
+
+
 class JobError(Exception):
     """An error that ends the job with an exit code and one line for users."""
 
@@ -40,16 +50,17 @@ def code_of(error: BaseException, otherwise: int) -> int:
     """Return the exit code for an error, or `otherwise` if it has none."""
     if isinstance(error, JobError):
         return error.code
-    # C++ runtimes report a failed allocation as their own error type with this text.
-    if (
-        isinstance(error, MemoryError)
-        or "bad_alloc" in str(error)
-        or "bad allocation" in str(error)
-    ):
+    if isinstance(error, MemoryError) or _FAILED_ALLOCATION.search(str(error)):
         return NO_MEMORY
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return NO_SPACE
     return otherwise
+
+
+def one_line(error: BaseException) -> str:
+    """Return the message of an error as one line, with the end of a long one: it has the cause."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= _MAX_LINE else f"{text[:200]} … {text[-(_MAX_LINE - 203) :]}"
 
 
 def report_error(error: BaseException, where: str) -> None:
@@ -59,8 +70,7 @@ def report_error(error: BaseException, where: str) -> None:
     """
     if not isinstance(error, JobError):
         traceback.print_exception(type(error), error, error.__traceback__)
-    text = str(error) or type(error).__name__
-    sys.stderr.write(f"fleetmark: {where}: {text}\n")
+    sys.stderr.write(f"fleetmark: {where}: {one_line(error)}\n")
     sys.stderr.flush()
 
 

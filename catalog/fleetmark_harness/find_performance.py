@@ -117,7 +117,7 @@ def find(
         folder = job.out / _FOLDER / f"{len(tests) + 1:02}"
         folder.mkdir(parents=True)
         run_settings = _test_settings(job.scenario, wanted, target)
-        retarget(settings, job.scenario, target)
+        retarget(settings, job.scenario, target, batch_size)
         expected = expected_samples(job.scenario, calibration, run_settings)
         one = Test(loadgen, job, task, batch_size, expected)
         ran = one.run(settings, folder)
@@ -154,6 +154,7 @@ def find(
         audit_config="",
         start_unix_ns=kept.ran.start_unix_ns,
         duration_ns=kept.ran.duration_ns,
+        empty_slots=kept.ran.empty_slots,
         search={
             "format": FORMAT,
             "unit": _UNITS.get(job.scenario, _STREAM_UNIT),

@@ -34,6 +34,8 @@ class ObservedTest:
     samples: npt.NDArray[np.int64]
     start_unix_ns: int
     duration_ns: int
+    empty_slots: int = 0
+    """Number of samples that the calls with fewer samples than the batch size left empty."""
 
 
 class Test:
@@ -84,7 +86,12 @@ class Test:
         sut = self._sut
         sut.close()
         return ObservedTest(
-            sut.query_count, sut.samples.count, sut.samples.values(), start_unix_ns, duration_ns
+            query_count=sut.query_count,
+            sample_count=sut.samples.count,
+            samples=sut.samples.values(),
+            start_unix_ns=start_unix_ns,
+            duration_ns=duration_ns,
+            empty_slots=sut.empty_slots,
         )
 
     def _start(self, settings: Any, out: Path) -> None:

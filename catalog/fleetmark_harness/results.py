@@ -38,6 +38,8 @@ class Measured:
     audit_config: str
     start_unix_ns: int
     duration_ns: int
+    empty_slots: int = 0
+    """Number of samples that the calls with fewer samples than the batch size left empty."""
     search: Mapping[str, Any] | None = None
     """The result of mode find-performance and each of its tests."""
 
@@ -69,6 +71,10 @@ def _document(job: JobSpec, adapter: Adapter, measured: Measured) -> dict[str, A
         "format": FORMAT,
         "query_count": measured.query_count,
         "sample_count": measured.sample_count,
+        # A runtime with a fixed batch also computes the empty slots of a batch.
+        "computed_sample_count": measured.sample_count
+        + (measured.empty_slots if adapter.fixed_batch else 0),
+        "nonfinite_outputs": calibration.nonfinite_outputs,
         "warmup_count": calibration.warmup_count,
         "calibration": {
             "latency_ns": calibration.latency_ns,

@@ -54,7 +54,7 @@ def run(job: JobSpec, load: Load, progress: ProgressReporter) -> None:
         # The model could be opened, but does not accept this data set's samples.
         raise JobError(
             exit_codes.code_of(error, exit_codes.BAD_INPUT),
-            f"the model does not run on the data set: {error}",
+            f"the model does not run on the data set: {exit_codes.one_line(error)}",
         ) from error
     measure = find if job.mode == FIND else _measure
     measured = measure(loadgen, job, task, calibration, batch_size, progress)
@@ -98,6 +98,7 @@ def _measure(
         audit_config=audit,
         start_unix_ns=ran.start_unix_ns,
         duration_ns=ran.duration_ns,
+        empty_slots=ran.empty_slots,
     )
 
 

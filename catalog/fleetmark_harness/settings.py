@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,9 @@ _KEYS = {"min_duration_ms": "min_duration", "min_query_count": "min_query_count"
 _LATENCY_MARGIN = 1.4
 # LoadGen itself adds another tenth.
 _RATE_MARGIN = 1.1
+# LoadGen's Offline query has this many times rate × duration samples, or the minimum query count if
+# that is more (kSlack in test_settings_internal.cc).
+_OFFLINE_SLACK = 1.1
 # In Server, queries arrive at random times: at half of the calibrated rate, few of them wait.
 _SERVER_SHARE = 0.5
 _PERFORMANCE_ONLY = 2
@@ -73,6 +77,12 @@ def user_conf(
             # minimum.
             rate = max(rate, int(settings["min_sample_count"]) * 1000.0 / min_duration_ms)
         values["target_qps"] = f"{rate:.6g}"
+        values["min_query_count"] = offline_sample_count(
+            float(values["target_qps"]),
+            min_duration_ms,
+            int(values.get("min_query_count", 1)),
+            calibration.batch_size,
+        )
     elif scenario == "Server":
         values["target_qps"] = f"{server_rate(calibration, wanted):.6g}"
         limit_ms = latency_limit_ms(settings, wanted)
@@ -82,6 +92,26 @@ def user_conf(
         # user.conf has target_latency in milliseconds.
         values["target_latency"] = f"{expected_ms(calibration, wanted):.6g}"
     return "".join(f"*.{scenario}.{key} = {value}\n" for key, value in sorted(values.items()))
+
+
+def offline_sample_count(rate: float, min_duration_ms: int, minimum: int, batch_size: int) -> int:
+    """Return the number of samples of an Offline query, in whole batches.
+
+    A runtime with a fixed batch computes a whole batch even for one sample. With a count that is
+    not a multiple of the batch, the figure would count fewer samples than were computed. LoadGen
+    takes the larger of its minimum query count and its own estimate, so this minimum is above that
+    estimate.
+
+    Args:
+        rate: LoadGen's target_qps, in samples per second.
+        min_duration_ms: minimum duration of the test.
+        minimum: minimum number of samples of the profile.
+        batch_size: number of samples per call of the model; for 1 the result is `minimum`.
+    """
+    if batch_size == 1:
+        return minimum
+    estimate = math.ceil(_OFFLINE_SLACK * rate * min_duration_ms / 1000) + 1
+    return math.ceil(max(estimate, minimum) / batch_size) * batch_size
 
 
 def server_rate(calibration: Calibration, wanted: RequestedSettings) -> float:
@@ -100,7 +130,7 @@ def expected_ms(calibration: Calibration, wanted: RequestedSettings) -> float:
     return wanted.target_latency_ms or calibration.latency_ns * _LATENCY_MARGIN / 1e6
 
 
-def retarget(settings: Any, scenario: str, target: float) -> None:
+def retarget(settings: Any, scenario: str, target: float, batch_size: int) -> None:
     """Change the value that LoadGen expects: queries or samples per second, or ms per query.
 
     The effect equals that of `user_conf` with the same value in `RequestedSettings`. It is for all
@@ -109,7 +139,10 @@ def retarget(settings: Any, scenario: str, target: float) -> None:
     if scenario == "Server":
         settings.server_target_qps = target
     elif scenario == "Offline":
-        settings.offline_expected_qps = target * _RATE_MARGIN
+        settings.offline_expected_qps = rate = target * _RATE_MARGIN
+        settings.min_query_count = offline_sample_count(
+            rate, int(settings.min_duration_ms), 1, batch_size
+        )
     elif scenario == "MultiStream":
         settings.multi_stream_expected_latency_ns = int(target * 1e6)
     else:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from fleetmark_harness.exit_codes import abort_process
+from fleetmark_harness.exit_codes import BAD_INPUT, JobError, abort_process
 from fleetmark_harness.task import Task
 
 
@@ -86,11 +86,29 @@ class Library:
         return self.data[self._slots[indices]]
 
 
+def checked_answers(answers: Any, count: int) -> npt.NDArray[np.int32]:
+    """Return `answers` as one 32-bit integer per sample, whose addresses LoadGen can be given.
+
+    Raises:
+        JobError: BAD_INPUT: there are not exactly `count` answers.
+    """
+    found = np.ascontiguousarray(answers, np.int32)
+    if found.shape != (count,):
+        raise JobError(
+            BAD_INPUT,
+            f"the model's output has {list(found.shape)} answers for {count} samples: its first"
+            " axis is not the batch",
+        )
+    return found
+
+
 class Sut(Protocol):
     """The interface of a system under test: LoadGen's callback, and the recorded samples."""
 
     samples: Samples
     query_count: int
+    empty_slots: int
+    """Number of samples that the calls with fewer samples than the batch size left empty."""
 
     def issue(self, query: Sequence[Any]) -> None:
         """Answer a query or pass it on to a worker; LoadGen calls this for every query."""
@@ -115,6 +133,7 @@ class InlineSut:
         """Set up the SUT; `answers` receives the last answer to each sample, by index."""
         self.samples = Samples(expected)
         self.query_count = 0
+        self.empty_slots = 0
         self._run, self._answer = task.run, task.answer
         self._response = loadgen.QuerySampleResponse
         self._complete = loadgen.QuerySamplesComplete
@@ -159,8 +178,8 @@ class QuerySut(InlineSut):
         try:
             start = self._clock()
             indices = np.fromiter((sample.index for sample in query), np.int64, len(query))
-            answers = np.ascontiguousarray(
-                self._answer(self._run(self._library.take(indices))), np.int32
+            answers = checked_answers(
+                self._answer(self._run(self._library.take(indices))), len(indices)
             )
             address, response = answers.ctypes.data, self._response
             responses = [
@@ -195,6 +214,7 @@ class WorkerSut:
         """Start the worker thread, which waits for its first query."""
         self.samples = Samples(expected)
         self.query_count = 0
+        self.empty_slots = 0
         self._loadgen = loadgen
         self._task = task
         self._library = library
@@ -236,8 +256,8 @@ class WorkerSut:
         size, make = self._batch_size, self._loadgen.QuerySampleResponse
         for first in range(0, len(ids), size):
             batch = indices[first : first + size]
-            answers = np.ascontiguousarray(
-                self._task.answer(self._task.run(self._library.take(batch))), np.int32
+            answers = checked_answers(
+                self._task.answer(self._task.run(self._library.take(batch))), len(batch)
             )
             address = answers.ctypes.data
             responses = [
@@ -248,3 +268,4 @@ class WorkerSut:
             self._loadgen.QuerySamplesComplete(responses)
             self.samples.add_many(end - start, len(responses))
             self._answers[batch] = answers
+            self.empty_slots += size - len(batch)

@@ -21,7 +21,7 @@ Array = npt.NDArray[Any]
 class RandomTensors:
     """A model and random inputs for it; there are no labels to compare answers with."""
 
-    def __init__(self, job: JobSpec, adapter: Adapter) -> None:
+    def __init__(self, job: JobSpec, adapter: Adapter, batch_size: int) -> None:
         dataset, tensor = job.table("dataset"), job.table("model").get("input", {})
         self.total_count = int(dataset["samples"])
         self.performance_count = min(
@@ -38,7 +38,9 @@ class RandomTensors:
             )
         self._shape = shape
         self._dtype = np.dtype(adapter.dtype)
-        whole = np.issubdtype(self._dtype, np.integer)
+        self._batch_axis: int | None = None
+        self._batch_size = batch_size
+        whole = self._dtype.kind in "iu"
         limits = np.iinfo(self._dtype) if whole else None
         low, high = tensor.get("range") or ((limits.min, limits.max) if limits else (0.0, 1.0))
         if whole and np.dtype(tensor.get("dtype", "float32")).kind == "f":
@@ -59,16 +61,29 @@ class RandomTensors:
                 samples[place] = generator.integers(
                     int(self._low), int(self._high), self._shape, self._dtype, endpoint=True
                 )
+            elif self._dtype.kind == "b":
+                samples[place] = generator.integers(0, 1, self._shape, np.int8, endpoint=True)
             else:
                 values = generator.random(self._shape, np.float32)
                 samples[place] = values * (self._high - self._low) + self._low
         return samples
 
     def answer(self, outputs: Any) -> npt.NDArray[np.integer[Any]]:
-        """Return the index of the highest output, so that the output is actually read."""
-        places: npt.NDArray[np.integer[Any]] = (
-            np.asarray(outputs).reshape(len(outputs), -1).argmax(axis=-1)
-        )
+        """Return the index of the highest output of each sample, so that the output is read.
+
+        The batch is the first axis of the output that has its size. An output without such an axis
+        belongs to all samples of the batch.
+        """
+        values = np.asarray(outputs)
+        if self._batch_size == 1:
+            return np.atleast_1d(values.argmax())
+        if self._batch_axis is None:
+            sizes = values.shape
+            self._batch_axis = sizes.index(self._batch_size) if self._batch_size in sizes else -1
+        if self._batch_axis < 0:
+            return np.full(self._batch_size, values.argmax())
+        by_sample = np.moveaxis(values, self._batch_axis, 0)
+        places: npt.NDArray[np.integer[Any]] = by_sample.reshape(len(by_sample), -1).argmax(axis=-1)
         return places
 
     def score(self, answers: Array) -> Accuracy:
@@ -95,4 +110,4 @@ def load(job: JobSpec, batch_size: int) -> tuple[Adapter, RandomTensors]:
         batch_size,
         job.table("model"),
     )
-    return adapter, RandomTensors(job, adapter)
+    return adapter, RandomTensors(job, adapter, batch_size)

@@ -11,7 +11,14 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from fleetmark_harness.exit_codes import BAD_INPUT, BAD_JOB, NO_RUNTIME, JobError, code_of
+from fleetmark_harness.exit_codes import (
+    BAD_INPUT,
+    BAD_JOB,
+    NO_RUNTIME,
+    JobError,
+    code_of,
+    one_line,
+)
 
 Array = npt.NDArray[Any]
 
@@ -31,6 +38,8 @@ class Adapter(Protocol):
     """The data type of the input."""
     samples_per_call: int
     """Number of samples that the runtime actually gets per call."""
+    fixed_batch: bool
+    """True if a call always computes `samples_per_call` samples, also for fewer."""
 
     def prepare(self, values: Array) -> Array:
         """Return real values [N, …] in the model's input type, quantized for integer inputs."""
@@ -105,9 +114,8 @@ def open_model(
         raise JobError(NO_RUNTIME, f"runtime {name} does not work: {error}") from error
     except Exception as error:
         code = code_of(error, BAD_INPUT)
-        first = str(error).strip().splitlines()[:1] or [type(error).__name__]
         raise JobError(
-            code, f"model {model.name} cannot be opened by {name}: {first[0]}"
+            code, f"model {model.name} cannot be opened by {name}: {one_line(error)}"
         ) from error
     return opened
 

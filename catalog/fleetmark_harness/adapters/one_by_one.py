@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ class OneByOne:
         self.input_shape: tuple[int, ...] = adapter.input_shape
         self.dtype: npt.DTypeLike = adapter.dtype
         self.samples_per_call = 1
+        self.fixed_batch = False
 
     def prepare(self, values: Array) -> Array:
         """Return the values as the wrapped adapter prepares them."""
@@ -36,7 +37,7 @@ class OneByOne:
         """
         run = self._adapter.run
         answers = [np.array(run(batch[place : place + 1])) for place in range(len(batch))]
-        return np.concatenate(answers)
+        return _joined(answers)
 
     def call(self, feeds: Mapping[str, Array]) -> list[Array]:
         """Call the model once per sample and return all outputs."""
@@ -50,4 +51,14 @@ class OneByOne:
             ]
             for place in range(count)
         ]
-        return [np.concatenate(outputs) for outputs in zip(*each, strict=True)]
+        return [_joined(outputs) for outputs in zip(*each, strict=True)]
+
+
+def _joined(outputs: Sequence[Array]) -> Array:
+    """Return the outputs of single samples as one array [N, …].
+
+    An output whose first axis has size 1 is taken as one with a batch axis.
+    """
+    if outputs[0].ndim and len(outputs[0]) == 1:
+        return np.concatenate(outputs)
+    return np.stack(outputs)

@@ -33,6 +33,7 @@ class OpencvModel:
         self.input_shape = tuple(int(size) for size in table.get("shape", ()))
         self.dtype: npt.DTypeLike = np.float32
         self.samples_per_call = opening.batch_size
+        self.fixed_batch = False
         self.version = str(library.__version__)
         self.provider = "OpenCV CPU"
 

@@ -53,6 +53,7 @@ class OpenvinoModel:
         self._outputs = list(compiled.outputs)
         self.dtype: npt.DTypeLike = tensor.get_element_type().to_dtype()
         self.samples_per_call = opening.batch_size
+        self.fixed_batch = True
         self.version = str(library.__version__).partition("-")[0]
         self.provider = str(compiled.get_property("EXECUTION_DEVICES")[0])
         self._full = np.zeros([self._size, *self.input_shape], self.dtype)
@@ -64,12 +65,13 @@ class OpenvinoModel:
     def run(self, batch: Array) -> Array:
         """Run one inference; a short batch fills the first slots of a full batch."""
         count = len(batch)
-        if count != self._size:
+        short = count != self._size
+        if short:
             self._full[:count] = batch
             batch = self._full
         self._request.infer({self.input_name: batch, **self._rest()}, share_inputs=True)
         output: Array = self._request.get_tensor(self._output).data
-        return output[:count]
+        return output[:count] if short else output
 
     def call(self, feeds: Mapping[str, Array]) -> list[Array]:
         """Run one inference and return all outputs; the batch must be full."""

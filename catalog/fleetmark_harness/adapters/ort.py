@@ -14,11 +14,18 @@ from fleetmark_harness.exit_codes import BAD_INPUT, JobError
 Array = npt.NDArray[Any]
 
 _TYPES = {
+    "tensor(bool)": np.bool_,
+    "tensor(float16)": np.float16,
     "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(int8)": np.int8,
+    "tensor(int16)": np.int16,
     "tensor(int32)": np.int32,
     "tensor(int64)": np.int64,
     "tensor(uint8)": np.uint8,
-    "tensor(int8)": np.int8,
+    "tensor(uint16)": np.uint16,
+    "tensor(uint32)": np.uint32,
+    "tensor(uint64)": np.uint64,
 }
 
 
@@ -38,6 +45,7 @@ class OnnxModel:
             str(model), options, providers=["CPUExecutionProvider"]
         )
         self.samples_per_call = opening.batch_size
+        self.fixed_batch = False
         self.version = str(library.__version__)
         self.provider = str(self._session.get_providers()[0])
         inputs = {tensor.name: tensor for tensor in self._session.get_inputs()}

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from fleetmark_harness.adapters import Opening, constants, wanted_input
 from fleetmark_harness.adapters.one_by_one import OneByOne
+from fleetmark_harness.exit_codes import BAD_INPUT, JobError
 
 Array = npt.NDArray[Any]
 
@@ -38,8 +39,8 @@ class TfliteModel:
         }
         self.input_name = wanted_input(opening.table, list(tensors), opening.model)
         tensor = tensors[self.input_name]
-        shape = [batch_size, *(int(size) for size in tensor["shape"][1:])]
-        if batch_size != int(tensor["shape"][0]):
+        shape = [batch_size, *_sample_shape(opening, tensor)]
+        if shape != [int(size) for size in tensor["shape"]]:
             self._interpreter.resize_tensor_input(tensor["index"], shape)
         self._interpreter.allocate_tensors()
         self._inputs = {
@@ -52,6 +53,7 @@ class TfliteModel:
         if found is not None and batch_size > 1 and int(found[0]) != batch_size:
             raise FixedBatch(f"its output stays {[int(size) for size in found]}")
         self.samples_per_call = batch_size
+        self.fixed_batch = True
         self._full = np.zeros(shape, self._input["dtype"])
         for name, (value, _) in constants(opening.table, batch_size).items():
             self._interpreter.set_tensor(self._inputs[name]["index"], value)
@@ -73,13 +75,14 @@ class TfliteModel:
     def run(self, batch: Array) -> Array:
         """Run the interpreter once; a short batch fills the first slots of a full batch."""
         count = len(batch)
-        if count != len(self._full):
+        short = count != len(self._full)
+        if short:
             self._full[:count] = batch
             batch = self._full
         self._interpreter.set_tensor(self._input["index"], batch)
         self._interpreter.invoke()
         output: Array = self._interpreter.get_tensor(self._output)
-        return output[:count]
+        return output[:count] if short else output
 
     def call(self, feeds: Mapping[str, Array]) -> list[Array]:
         """Run the interpreter once and return all outputs."""
@@ -91,7 +94,8 @@ class TfliteModel:
                 tensor = self._full
             self._interpreter.set_tensor(self._inputs[name]["index"], tensor)
         self._interpreter.invoke()
-        return [self._interpreter.get_tensor(index)[:count] for index in self._outputs]
+        found = [self._interpreter.get_tensor(index) for index in self._outputs]
+        return found if count == len(self._full) else [output[:count] for output in found]
 
     def _delegate(self) -> str:
         # The interpreter has no public API for its delegate. The list of operators shows a
@@ -101,6 +105,29 @@ class TfliteModel:
         except (AttributeError, KeyError, TypeError):
             return "unknown"
         return "XNNPACK" if any("delegate" in name.lower() for name in names) else "builtin"
+
+
+def _sample_shape(opening: Opening, tensor: Mapping[str, Any]) -> list[int]:
+    """Return the shape of one sample: that of the graph, or of the component for open dimensions.
+
+    Raises:
+        JobError: BAD_INPUT: the graph leaves a dimension open, and the component has no shape.
+    """
+    # `shape` has 1 for each open dimension, where `shape_signature` has -1.
+    signature = [int(size) for size in tensor.get("shape_signature", tensor["shape"])][1:]
+    fixed = [int(size) for size in tensor["shape"]][1:]
+    if all(size > 0 for size in signature) or len(signature) != len(fixed):
+        return fixed
+    given = [int(size) for size in opening.table.get("input", {}).get("shape", ())]
+    if len(given) != len(signature) or not all(
+        size in (-1, 0, other) for size, other in zip(signature, given, strict=True)
+    ):
+        raise JobError(
+            BAD_INPUT,
+            f"model {opening.model.name}: input {tensor.get('name', '')} has open dimensions"
+            f" {signature}, and its component defines the shape {given or 'of none'}",
+        )
+    return given
 
 
 def open_model(opening: Opening) -> TfliteModel | OneByOne:

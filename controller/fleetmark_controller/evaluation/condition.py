@@ -42,6 +42,7 @@ CODES: Mapping[str, str] = {
     "loadgen_errors": "LoadGen logged errors",
     "loadgen_version": "the LoadGen version differs from the lockfile",
     "clock": "the device's clock is wrong",
+    "nonfinite_outputs": "the model's outputs contain NaN or infinite values",
     "refused_figures": "impossible figures were rejected",
 }
 

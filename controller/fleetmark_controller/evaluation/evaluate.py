@@ -24,6 +24,7 @@ from fleetmark_controller.evaluation import (
     thresholds,
 )
 from fleetmark_controller.evaluation.condition import Reason
+from fleetmark_controller.evaluation.records import MAX_INTEGER
 from fleetmark_controller.loadgen import accuracy_log, consistency, limits, loadgen_log, rules
 from fleetmark_controller.loadgen.errors import IngestError, excerpt
 from fleetmark_controller.loadgen.loadgen_log import LoadgenLog, LoadgenResult
@@ -145,6 +146,8 @@ class _Evaluation:
         facts.temperature_max_c = observed.maximum("temperature_c")
         facts.temperature_start_c = self._start_c(observed)
         facts.peak_memory_bytes = self._memory(claim, observed)
+        if claim.get("nonfinite_outputs") is True:
+            self._note("nonfinite_outputs", "an output of the model has NaN or infinite values")
         log = self._log()
         if log is not None:
             self._common(log)
@@ -152,6 +155,7 @@ class _Evaluation:
                 self._accuracy(log, claim)
             else:
                 self._performance(log)
+                self._computed(log, claim)
                 if self.mode == FIND:
                     self._search(log, claim)
         if not facts.started_at:
@@ -315,6 +319,21 @@ class _Evaluation:
         self.facts.interval_percent = confidence.within_run(taken, self.scenario)
         self.facts.condition_reasons += condition.timings(
             np.sort(taken), result.latency, self.scenario, result.sample_count, self.thresholds
+        )
+
+    def _computed(self, log: LoadgenLog, claim: Mapping[str, Any]) -> None:
+        """Refuse a figure that counts fewer samples than the runtime computed.
+
+        A runtime with a fixed batch computes whole batches. The harness asks for whole batches, but
+        the settings of a compliance test may ask for another number.
+        """
+        computed = _number(claim.get("computed_sample_count"), MAX_INTEGER)
+        counted = log.result.sample_count if log.result is not None else None
+        if computed is None or counted is None or computed <= counted or self.mode in _TESTS:
+            return
+        self.facts.problems.append(
+            f"the runtime computed {int(computed)} samples, but LoadGen counted {counted}: the last"
+            " batch was not full"
         )
 
     def _search(self, log: LoadgenLog, claim: Mapping[str, Any]) -> None:

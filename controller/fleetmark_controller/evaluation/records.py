@@ -29,6 +29,8 @@ RESULT_SCHEMA: dict[str, Any] = {
         "format": {"type": ["integer", "null"]},
         "query_count": _COUNT,
         "sample_count": _COUNT,
+        "computed_sample_count": _COUNT,
+        "nonfinite_outputs": {"type": ["boolean", "null"]},
         "warmup_count": _COUNT,
         "calibration": {
             "type": ["object", "null"],

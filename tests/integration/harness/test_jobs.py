@@ -80,6 +80,19 @@ def test_accuracy_on_the_full_data_set(bench: Any, quick: Any) -> None:
     assert ran.result["accuracy"]["value"] == pytest.approx(0.9234, abs=0.0002)
 
 
+@pytest.mark.parametrize("form", ["onnx", "tflite"])
+def test_offline_counts_exactly_the_samples_that_were_computed(
+    bench: Any, quick: Any, form: str
+) -> None:
+    """A TFLite graph computes whole batches: the query has whole batches, too."""
+    ran = bench.run(quick("Offline", "performance", form, batch_size="7"))
+    assert ran.code == 0, ran.stderr
+    counted = ran.result["sample_count"]
+    assert ran.result["computed_sample_count"] == counted
+    assert counted % 7 == 0
+    assert ran.result["nonfinite_outputs"] is False
+
+
 def test_the_result_says_what_was_really_used(bench: Any, quick: Any) -> None:
     onnx = bench.run(quick("Offline", "performance", threads="2", batch_size="7"))
     assert onnx.code == 0, onnx.stderr

@@ -87,11 +87,13 @@ def test_what_is_no_picture_is_a_bad_input(tmp_path: Path) -> None:
     assert caught.value.code == BAD_INPUT
 
 
-def random_tensors(dtype: str, shape: tuple[int, ...], tensor: dict[str, Any]) -> RandomTensors:
+def random_tensors(
+    dtype: str, shape: tuple[int, ...], tensor: dict[str, Any], batch_size: int = 1
+) -> RandomTensors:
     tables = {"dataset": {"samples": 20, "seed": 3}, "model": {"input": tensor}}
     job: Any = SimpleNamespace(table=tables.__getitem__)
     adapter: Any = SimpleNamespace(run=None, input_shape=shape, dtype=np.dtype(dtype))
-    return RandomTensors(job, adapter)
+    return RandomTensors(job, adapter, batch_size)
 
 
 @pytest.mark.parametrize(

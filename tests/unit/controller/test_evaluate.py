@@ -259,6 +259,29 @@ def test_a_claimed_accuracy_does_not_count(tmp_path: Path) -> None:
     assert not facts.submittable
 
 
+def test_a_figure_that_counts_fewer_samples_than_were_computed_is_invalid(tmp_path: Path) -> None:
+    name = "offline_performance"
+    folder = cases.copy(name, tmp_path)
+    counted = evaluate(cases.inputs(folder, name)).sample_count
+    assert counted is not None
+    for computed, validity in ((counted, "VALID"), (counted + 31, "INVALID")):
+        claim = json.loads((cases.LOADGEN_LOGS / name / "result.json").read_text())
+        claim["computed_sample_count"] = computed
+        (folder / "result.json").write_text(json.dumps(claim))
+        facts = evaluate(cases.inputs(folder, name))
+        assert facts.loadgen_validity == validity
+        assert bool(facts.problems) == (validity == "INVALID")
+    assert f"computed {counted + 31} samples, but LoadGen counted {counted}" in facts.problems[0]
+
+
+def test_outputs_without_a_number_are_a_reason_to_doubt(tmp_path: Path) -> None:
+    name = "singlestream_performance"
+    folder = cases.copy(name, tmp_path)
+    claim = json.loads((folder / "result.json").read_text())
+    (folder / "result.json").write_text(json.dumps({**claim, "nonfinite_outputs": True}))
+    assert codes(evaluate(cases.inputs(folder, name))) == {"nonfinite_outputs"}
+
+
 @pytest.mark.parametrize("claimed", [-1, 1e300, float("nan"), "many", True, 1 << 60])
 def test_absurd_memory_is_refused(tmp_path: Path, claimed: Any) -> None:
     name = "singlestream_performance"

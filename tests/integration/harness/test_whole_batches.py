@@ -1,0 +1,200 @@
+"""The harness asks for whole batches, counts what was computed, and answers every sample once."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fleetmark_harness.adapters.one_by_one import OneByOne
+from fleetmark_harness.calibrate import Calibration, calibrate
+from fleetmark_harness.exit_codes import BAD_INPUT, NO_MEMORY, JobError, code_of, one_line
+from fleetmark_harness.settings import RequestedSettings, offline_sample_count, user_conf
+from fleetmark_harness.sut import Library, QuerySut, WorkerSut, checked_answers
+from fleetmark_harness.tensors import RandomTensors
+
+Array = npt.NDArray[Any]
+LAYOUTS = ("batch first", "time major", "one value")
+
+
+class CountingModel:
+    """A model on a runtime that computes whole batches; it counts the samples it computed."""
+
+    def __init__(self, batch_size: int, layout: str, fixed: bool) -> None:
+        self.input_shape, self.dtype = (3,), np.float32
+        self._size, self._layout, self._fixed = batch_size, layout, fixed
+        self.computed = 0
+
+    def run(self, batch: Array) -> Array:
+        count = len(batch)
+        self.computed += self._size if self._fixed else count
+        if self._layout == "one value":
+            return np.float32(batch.sum())
+        outputs = np.stack([batch, -batch], axis=1)  # [N, 2, 3]
+        return outputs if self._layout == "batch first" else np.moveaxis(outputs, 0, 1)
+
+
+class FakeLoadgen:
+    """The calls that a SUT makes; it reads each answer from the address that it is given."""
+
+    def __init__(self) -> None:
+        self.answers: dict[int, int] = {}
+
+    def QuerySampleResponse(self, id_: int, address: int, size: int) -> tuple[int, int, int]:
+        return id_, address, size
+
+    def QuerySamplesComplete(self, responses: list[tuple[int, int, int]]) -> None:
+        for id_, address, size in responses:
+            assert id_ not in self.answers, "answered twice"
+            self.answers[id_] = ctypes.c_int32.from_buffer_copy(
+                ctypes.string_at(address, size)
+            ).value
+
+
+def task_of(model: Any, batch_size: int) -> RandomTensors:
+    tables = {"dataset": {"samples": 64, "seed": 3}, "model": {"input": {}}}
+    job: Any = SimpleNamespace(table=tables.__getitem__)
+    return RandomTensors(job, model, batch_size)
+
+
+def query(count: int) -> Iterator[Any]:
+    return (SimpleNamespace(id=1000 + n, index=n % 64) for n in range(count))
+
+
+@given(
+    st.floats(0.01, 1e6),
+    st.integers(1, 600_000),
+    st.integers(1, 30_000),
+    st.integers(1, 300),
+)
+def test_an_offline_query_has_whole_batches_and_no_fewer_than_loadgen_asks_for(
+    rate: float, min_duration_ms: int, minimum: int, batch_size: int
+) -> None:
+    count = offline_sample_count(rate, min_duration_ms, minimum, batch_size)
+    assert count % batch_size == 0
+    assert count >= minimum
+    if batch_size > 1:
+        # LoadGen takes the larger one of this count and its own estimate.
+        estimate = 1.1 * rate * min_duration_ms / 1000
+        assert count > math.floor(estimate)
+        assert count < max(estimate + 2, minimum) + batch_size
+    else:
+        assert count == minimum
+
+
+def test_user_conf_has_the_count() -> None:
+    slow = Calibration(latency_ns=11_000_000_000, batch_size=32, run_count=2, warmup_count=2)
+    settings = {"min_duration_ms": 1000, "min_query_count": 1}
+    text = user_conf("Offline", settings, slow, RequestedSettings(1000))
+    assert "*.Offline.min_query_count = 32\n" in text, (
+        "a whole batch, not the 4 that rate × time has"
+    )
+    single = Calibration(latency_ns=1_000_000, batch_size=1, run_count=8, warmup_count=8)
+    assert "min_query_count = 1\n" in user_conf(
+        "Offline", settings, single, RequestedSettings(1000)
+    )
+
+
+@given(
+    st.sampled_from(LAYOUTS),
+    st.booleans(),
+    st.integers(1, 40),
+    st.integers(1, 6),
+    st.integers(0, 39),
+)
+def test_every_sample_is_answered_once_from_inside_the_buffer(
+    layout: str, fixed: bool, batch_size: int, batches: int, missing: int
+) -> None:
+    """Also if the batch is not the first axis of the output, or the output has no batch axis."""
+    model = CountingModel(batch_size, layout, fixed)
+    task = task_of(model, batch_size)
+    task.answer(task.run(task.prepare(np.arange(batch_size) % 64)))  # as the calibration does
+    model.computed = 0
+    count = max(1, batches * batch_size - (missing if layout == "batch first" else 0))
+    loadgen, library = FakeLoadgen(), Library(task)
+    library.load(range(64))
+    sut = WorkerSut(loadgen, task, library, np.full(64, -1, np.int32), count, batch_size)
+    sut.issue(list(query(count)))
+    sut.close()
+    assert sorted(loadgen.answers) == list(range(1000, 1000 + count))
+    assert sut.samples.count == count
+    assert model.computed == count + (sut.empty_slots if fixed else 0)
+    assert (sut.empty_slots == 0) == (count % batch_size == 0)
+    if layout != "one value":
+        expected = task.answer(task.run(library.take(np.arange(batch_size) % 64)))
+        again = [loadgen.answers[1000 + n] for n in range(min(count, batch_size))]
+        assert again == expected[: len(again)].tolist()
+
+
+def test_a_wrong_number_of_answers_ends_the_job() -> None:
+    assert checked_answers([1, 2, 3], 3).tolist() == [1, 2, 3]
+    for answers, count in (([1, 2, 3], 2), ([1], 8), ([[1, 2]], 2)):
+        with pytest.raises(JobError, match="its first axis is not the batch") as caught:
+            checked_answers(answers, count)
+        assert caught.value.code == BAD_INPUT
+
+
+@given(st.integers(1, 9), st.booleans())
+def test_single_calls_are_joined_by_sample(count: int, leading_one: bool) -> None:
+    class Single:
+        version, provider, input_name = "1", "cpu", "x"
+        input_shape, dtype = (2,), np.float32
+
+        def run(self, batch: Array) -> Array:
+            assert len(batch) == 1
+            return batch if leading_one else np.stack([batch[0]] * 5)[:, None]  # [5, 1, 2]
+
+    values = np.arange(count * 2, dtype=np.float32).reshape(count, 2)
+    joined = OneByOne(Single()).run(values)
+    assert joined.shape == ((count, 2) if leading_one else (count, 5, 1, 2))
+    assert (joined.reshape(count, -1)[:, :2] == values).all()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1.0])
+def test_outputs_without_a_number_are_noticed(value: float) -> None:
+    model = CountingModel(4, "batch first", True)
+    task = task_of(model, 4)
+    run = task.run
+    task.run = lambda batch: run(batch) * np.float32(value)
+    progress: Any = SimpleNamespace(report=lambda *_: None)
+    found = calibrate(task, 4, 1, 1, progress)
+    assert found.nonfinite_outputs == (not math.isfinite(value))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Non-zero status code: Failed to allocate memory for requested buffer of size 4294967296",
+        "std::bad_alloc",
+        "[Errno 12] Cannot allocate memory",
+        "CUDA out of memory. Tried to allocate 2 GiB",
+    ],
+)
+def test_out_of_memory_is_named(text: str) -> None:
+    assert code_of(RuntimeError(text), BAD_INPUT) == NO_MEMORY
+    assert code_of(RuntimeError("Please fix the inputs of the model"), BAD_INPUT) == BAD_INPUT
+
+
+def test_a_long_message_keeps_its_end() -> None:
+    text = one_line(
+        RuntimeError("Load failed:\n" + "at frame\n" * 900 + "opset 99 is not supported")
+    )
+    assert "\n" not in text and len(text) <= 1000
+    assert text.startswith("Load failed: ") and text.endswith("opset 99 is not supported")
+
+
+def test_multistream_checks_its_answers_too() -> None:
+    task = task_of(CountingModel(8, "time major", True), 8)
+    loadgen, library = FakeLoadgen(), Library(task)
+    library.load(range(64))
+    sut = QuerySut(loadgen, task, library, np.full(64, -1, np.int32), 8)
+    sut.issue(list(query(8)))
+    assert len(loadgen.answers) == 8
