@@ -69,7 +69,7 @@ def test_comparisons_that_cannot_be_made(
 
 
 def test_a_bound_that_is_broken(fleet: Fleet) -> None:
-    """Whichever way round the settings compare, one of the two directions is told or none is."""
+    """Of the two directions of the comparison, at most one reports a broken bound."""
     codes = []
     for a, b in (("1", "2"), ("2", "1")):
         sides = (f"last:threads={a}", f"last:threads={b}")

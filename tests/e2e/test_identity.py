@@ -1,4 +1,4 @@
-"""Devices and people come and go, over whole processes."""
+"""Devices and operators are added and removed; real processes."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_a_token_is_nowhere_but_where_it_was_given(fleet: Fleet, tmp_path: Path)
             except psutil.Error:
                 continue
     until(lambda: fleet.presence("secretive") == "online", "its first hello")
-    assert any("helpers.enrol" in line for line in seen)
+    assert any("helpers.enroll" in line for line in seen)
     assert not any(PREFIX in line for line in seen)
     secret = parse_token(token).secret
     for home in (fleet.home, fleet.folder / "secretive"):
@@ -288,7 +288,7 @@ def test_a_changed_and_a_deleted_row_of_the_audit_log_are_found(tmp_path: Path) 
             store.close()
             return done.stderr
 
-        assert "row 3 was changed" in tampered("UPDATE audit SET actor = 'nobody' WHERE seq = 3")
+        assert "row 3 was changed" in tampered("UPDATE audit SET actor = 'mallory' WHERE seq = 3")
         assert "row 2 is missing" in tampered("DELETE FROM audit WHERE seq = 2")
         assert "is missing" in tampered(
             "DELETE FROM audit WHERE seq = (SELECT max(seq) FROM audit)"
@@ -334,7 +334,7 @@ def test_a_device_that_was_off_for_forty_days_comes_back_by_itself(
         start_controller_at(fleet, -40 * DAY_S)
         child = spawn(fleet, "sleeper", FLEETMARK_TOKEN=fleet.token)
         certificate = fleet.folder / "sleeper" / "identity" / "certificate.pem"
-        until(certificate.exists, "the enrolment")
+        until(certificate.exists, "the enrollment")
         until(lambda: "device enrolled" in fleet.log("sleeper"), "its word for it")
         (skew,) = [n for n in fleet.logged("sleeper") if n.event == "clock skew detected"][:1]
         assert skew.fields["offset_s"] > 39 * DAY_S
@@ -388,7 +388,7 @@ def start_controller_at(fleet: Fleet, offset_s: float) -> None:
 
 
 def _token_by_hand(fleet: Fleet) -> None:
-    """TLS takes no call of ours at such a clock, so the token is put into the store."""
+    """Insert the token into the store: at such a clock TLS refuses the commands."""
     import hashlib
 
     from fleetmark_core.device_keys import pem_sha256

@@ -75,7 +75,7 @@ def island(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Island]:
     (catalog / "suite" / "versions").mkdir(parents=True)
     (catalog / "suite" / "versions" / "component.toml").write_text(_SUITE)
     with own_namespace() as namespace, fleet_in(tmp_path_factory.mktemp("island")) as fleet:
-        # Under the same ports there as here: the one for all work, and the next, to enrol.
+        # The same ports in both namespaces: one for all work, and the next for enrollment.
         host, _, port = fleet.address.rpartition(":")
         wire, _ = (
             Wire(f"{host}:{number}", namespace.listen(number))

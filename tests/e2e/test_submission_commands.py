@@ -1,4 +1,4 @@
-"""What a person says of a device for MLPerf, and the export's own answers."""
+"""An operator's description of a device for MLPerf, and the messages of the export."""
 
 from __future__ import annotations
 

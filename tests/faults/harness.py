@@ -30,7 +30,7 @@ INJECT = Path(__file__).parent / "inject"
 LEASE_S = 3.0
 # A wire takes the connection and then drops it: to TLS that is a peer which closes.
 AWAY = r"no controller answers|the server at .* closed the connection|stream to .* has ended"
-"""What an agent says of a controller that is not there."""
+"""Log lines of an agent whose controller does not answer."""
 TERMINAL = ("SUCCEEDED", "INVALID", "FAILED", "CANCELLED")
 _SAMPLE_S = 0.05
 
@@ -46,7 +46,7 @@ class FaultyDevice:
         return self.home / "trace.jsonl"
 
     def status(self) -> dict[str, object]:
-        """What the agent says of itself; empty if nothing."""
+        """Return the agent's status file; empty if there is none."""
         try:
             return json.loads((self.home / "status.json").read_text())
         except (OSError, ValueError):
@@ -278,7 +278,7 @@ class FaultyFleet(Fleet):
         return {row[0] for row in rows} <= set(TERMINAL)
 
     def settled(self) -> bool:
-        """Whether no device owes anything and all is judged: late results are stored, too."""
+        """Return whether all results are delivered and all runs evaluated, late ones too."""
         output = [device.status() for device in self.sample_devices.values()]
         handed_over = all(
             values.get("connected") is True and not values["attempts"] for values in output
@@ -310,7 +310,7 @@ class FaultyFleet(Fleet):
                 rows = self.query(f"SELECT count(*) FROM jobs WHERE state IN ({marks})")
                 self._history.append((time.monotonic(), int(str(rows[0][0]))))
 
-    # --- what an operator is told ---
+    # --- what an operator sees ---
 
     def logged(self) -> Iterator[str]:
         """Reasons of jobs and attempts, lines of the logs, and what commands said."""
@@ -453,13 +453,13 @@ def fault(name: str, logged: str, **options: object) -> Callable[[Strike], Strik
     `fleet.over()` (as `restart` does); otherwise the fault is over when it returns.
 
     Args:
-        name: what the table calls it.
-        told: a pattern of the line by which an operator learns what happened; empty where nobody
-            need be told, for nothing changes.
-        options: further fields of `Fault`: `boards`, `jobs` of `duration_s`, `anywhere` (on any
-            device), `ballast_kib` of output each, `dataset_bytes` to fetch, `states` in which jobs
-            may end, `alarms` that belong to it, `needs` (says why it cannot be done here),
-            `before` (prepares the fleet before its start).
+        name: the name in the table.
+        logged: a pattern of the line that reports the fault to the operator; empty if the fault
+            changes nothing that an operator must know.
+        options: further fields of `Fault`: `sample_devices`, `jobs` of `duration_s`, `anywhere`
+            (on any device), `ballast_kib` of output each, `dataset_bytes` to fetch, `states` in
+            which jobs may end, `alarms` that belong to it, `needs` (says why it cannot be done
+            here), `before` (prepares the fleet before its start).
     """
 
     def add(strike: Strike) -> Strike:

@@ -88,7 +88,7 @@ async def main(address: str, count: int) -> None:
 
 
 def _own_connections() -> None:
-    # Within one process gRPC shares a connection between channels, unless it is told not to.
+    # Within one process gRPC shares a connection between channels unless an option forbids it.
     from fleetmark_protos import channel
 
     shared = channel.client_options

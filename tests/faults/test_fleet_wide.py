@@ -99,7 +99,7 @@ def test_a_killed_controller_leaves_no_process_behind(fleet: FaultyFleet) -> Non
     fleet.submit(1, duration_s=0.1, anywhere=False)
     until(fleet.ended, "the campaign's end")
     workers = psutil.Process(fleet.children["controller"].pid).children(recursive=True)
-    assert workers, "runs are judged by a process of their own"
+    assert workers, "runs are evaluated by a separate process"
     fleet.kill("controller")
     _, alive = psutil.wait_procs(workers, timeout=10)
     for process in alive:

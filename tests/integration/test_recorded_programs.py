@@ -202,7 +202,7 @@ def test_an_agent_hands_in_what_was_spooled_exactly_once(live: Live) -> None:
 
 
 def change_enrolment(home: Path, **values: object) -> None:
-    """Let a device believe something else of its controller: it has moved, say."""
+    """Change a device's enrollment, for example to an old address of the controller."""
     path = home / "identity" / "enrolment.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 

@@ -309,7 +309,7 @@ def test_what_a_device_trusts_is_read(state: Path, name: str) -> None:
     assert key_fingerprint((place / identity.KEY).read_bytes()) == wanted["key_sha256"]
 
 
-# --- files that people carry ---
+# --- files that operators carry ---
 
 
 def test_the_bundle_is_read_and_its_order_holds(state: Path) -> None:

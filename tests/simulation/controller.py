@@ -51,7 +51,7 @@ LEASE_S = 6.0
 LOCK = sha256_hex(LOCK_BYTES)
 CAMPAIGN = "campaign"
 DEADLINE_S = 400
-# No quarantine: nobody is here to check a device and release it.
+# No quarantine: no operator is simulated who checks a device and releases it.
 SCHEDULER = Planner(Policy(quarantine_after=0))
 
 
@@ -212,7 +212,7 @@ class Centre:
         return result, effects
 
     def carry_out(self, effects: Effects) -> None:
-        """Send, judge, schedule."""
+        """Send the messages, evaluate the runs, schedule."""
         messages: list[OfferEffect | StopEffect] = [*effects.stops, *effects.offers]
         for message in messages:
             device = message.key.device_id
@@ -285,31 +285,31 @@ class Centre:
         connection.execute("COMMIT")
 
     def cancel(self, job_id: str) -> None:
-        """A person cancels a job."""
+        """Cancel a job, as an operator does."""
         if self.up:
-            self.world.note(f"{job_id} is cancelled by a person")
+            self.world.note(f"{job_id} is cancelled by an operator")
             try:
                 self.run(lambda c, fx, now: campaigns.cancel(c, fx, now, [job_id]))
             except Down:
                 return
 
     def drain(self, device: str) -> None:
-        """A person drains a device."""
+        """Drain a device, as an operator does."""
         self._decide(lambda c, fx, now: device_admin.drain(c, now, device, "simulated"))
 
     def pause(self) -> None:
-        """A person pauses the campaign."""
+        """Pause the campaign, as an operator does."""
         self._decide(lambda c, fx, now: campaigns.set_paused(c, fx, now, CAMPAIGN, True))
 
     def retry(self, job_id: str) -> None:
-        """A person wants a job again, however it ended without a result."""
+        """Retry a job that ended without a result, as an operator does."""
         again = frozenset({JobState.FAILED, JobState.CANCELLED})
         self._retries += 1
         name = f"{job_id}-again-{self._retries}"  # the same in each replay
         self._decide(lambda c, fx, now: campaigns.retry(c, fx, now, [job_id], again, lambda: name))
 
     def let_go(self, devices: Sequence[str]) -> None:
-        """Nobody holds anything back any more."""
+        """End all pauses and drains."""
         connection = self.connection
         connection.execute("BEGIN")
         effects = Effects()
@@ -331,7 +331,7 @@ class Centre:
     # --- the wire ---
 
     def accept(self, stream: Stream) -> bool:
-        """A device dials; False if nobody answers."""
+        """Accept a device's stream; return False if the controller is down."""
         if not self.up:
             return False
         life = self._life

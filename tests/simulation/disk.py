@@ -12,7 +12,7 @@ from tests.simulation.clock_and_events import World
 
 
 class Killed(BaseException):
-    """The process that used the disk is gone; not an Exception, so that nobody handles it."""
+    """The process that used the disk was killed; not an Exception, so that no code handles it."""
 
     def __init__(self, power: bool) -> None:
         super().__init__("power failed" if power else "killed")

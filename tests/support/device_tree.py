@@ -8,7 +8,7 @@ CPU = "sys/devices/system/cpu"
 
 
 class DeviceTree:
-    """A tree of small files. Every file is replaced whole, so that nobody reads half of it."""
+    """A tree of small files. Files are replaced atomically, so that no reader sees half of one."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

@@ -32,7 +32,7 @@ class LogLine(NamedTuple):
 
 
 def parse_line(line: str) -> LogLine | None:
-    """Return a line of a log; None if it is none, such as a command's output.
+    """Return a parsed line of a log; None for any other line, such as a command's output.
 
     Values of fields of the text form are texts.
     """

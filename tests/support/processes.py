@@ -35,11 +35,11 @@ _PORTS = count(20200 + os.getpid() % 550 * 20, 2)
 
 
 def free_port() -> int:
-    """A port of loopback on which nobody listens just now, and that no other test is given.
+    """Return a free port of loopback that no other test gets.
 
-    Each process begins elsewhere, below the range from which clients' own ports are taken: a
-    controller that is killed and started again must find its port free. The port after it is free,
-    too: that is where devices enrol.
+    Each process begins at another number, below the range of ephemeral ports: a controller that is
+    killed and started again must find its port free. The next port, on which devices enroll, is
+    free, too.
     """
     for port in _PORTS:
         with socket.socket() as probe, socket.socket() as next_probe:
@@ -100,7 +100,7 @@ class Fleet:
     ) -> None:
         """Start one and wait until it is online; `prefix` comes before its command line.
 
-        `shown_as` is what people have renamed it to.
+        `shown_as` is the name that an operator gave the device.
         """
         home = home or self.folder / name
         address = address or self.address

@@ -63,7 +63,7 @@ class Selector:
 
     @cached_property
     def needs_presence(self) -> bool:
-        """Whether the answer depends on which devices are online."""
+        """Return whether the answer depends on which devices are online."""
         leaves = _leaves(self.node)
         return any(isinstance(leaf, Tag) and canonical(leaf.word) == ONLINE for leaf in leaves)
 

@@ -26,16 +26,16 @@ class Field:
     values: tuple[object, ...]
     keep: int
     names: bool = False
-    """Whether the column is a part of a configuration's name."""
+    """Return whether the column is a part of a configuration's name."""
 
     @property
     def is_constant(self) -> bool:
-        """Whether the column is the same in all rows."""
+        """Return whether the column is the same in all rows."""
         return len(set(map(cell_text, self.values))) <= 1
 
     @property
     def is_known(self) -> bool:
-        """Whether any row has a value."""
+        """Return whether any row has a value."""
         return any(value not in (None, "") for value in self.values)
 
     @property

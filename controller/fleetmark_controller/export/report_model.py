@@ -82,12 +82,12 @@ class ReportConfiguration:
 
     @property
     def has_spread(self) -> bool:
-        """Whether the repetitions have different figures."""
+        """Return whether the repetitions have different figures."""
         return self.low is not None and self.low != self.high
 
     @property
     def has_latency(self) -> bool:
-        """Whether its latencies are those of inferences: in Offline they are waiting times."""
+        """Return whether latencies are of inferences; in Offline they are waiting times."""
         return self.scenario != "Offline"
 
 

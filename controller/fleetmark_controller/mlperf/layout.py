@@ -54,7 +54,7 @@ class Layout:
 
     @property
     def has_measurements_tree(self) -> bool:
-        """Whether measurements and compliance have trees of their own, and code is in `code`."""
+        """Return whether measurements and compliance have their own trees, with code in `code`."""
         return self.round in ("v5.0", "v5.1")
 
     @property

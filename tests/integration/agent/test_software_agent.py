@@ -162,7 +162,7 @@ async def test_a_detection_gives_way_to_jobs_and_is_begun_again(helper: Path) ->
     running = asyncio.ensure_future(watched.run())
     watched.quiet(True)
     await asyncio.sleep(0.05)
-    assert not pids(helper)  # nobody knows of this agent yet
+    assert not pids(helper)  # the controller does not know this agent yet
     watched.start()
     while not pids(helper):
         await asyncio.sleep(0.01)

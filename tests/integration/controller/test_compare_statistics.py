@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from tests.unit.controller.test_compare import Draw, normal, skewed, reported
+from tests.unit.controller.test_compare import Draw, normal, reported, skewed
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ Answer = Callable[["Scripted"], None]
 
 
 class Scripted(BaseHTTPRequestHandler):
-    """Gives the server's `answers` one after the other, the last one for ever."""
+    """Send the server's `answers` one after the other; repeat the last one."""
 
     protocol_version = "HTTP/1.1"
 

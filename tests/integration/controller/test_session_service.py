@@ -1,4 +1,4 @@
-"""The session stream over real gRPC: what a wrong agent is told, and what it cannot break."""
+"""The session stream over real gRPC: what a faulty agent receives, and what it cannot break."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ HOME = "/var/lib/fleetmark/controller"
 
 
 def instructions() -> str:
-    """What deploy/README.md tells people to run on a controller's host."""
+    """Return the commands of deploy/README.md for a controller's host."""
     text = (DEPLOY / "README.md").read_text()
     section = text.partition("\n## A controller\n")[2]
     return section.partition("```sh\n")[2].partition("```")[0]

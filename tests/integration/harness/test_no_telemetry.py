@@ -1,4 +1,4 @@
-"""Runtimes tell nobody that they are used: packets are counted in a network with a way out."""
+"""Runtimes send no telemetry: packets are counted in a network with a route to the outside."""
 
 from __future__ import annotations
 

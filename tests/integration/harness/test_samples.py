@@ -1,4 +1,4 @@
-"""How samples are read and made, and how boxes are told apart."""
+"""How samples are read and generated, and how boxes are distinguished."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def test_without_noise_it_finds_the_limit(ceiling: float, share: float, times: f
     found = search.found
     assert found is not None and found <= limit
     assert found == ceiling or limit / found <= RESOLUTION
-    # Believed only because it was seen twice.
+    # Accepted only because it was measured twice.
     assert sum(trial.target == found for trial in search.trials) >= 2
 
 

@@ -1,4 +1,4 @@
-"""What is attacked: a controller process with devices and people, all spoken to over real TLS."""
+"""The attacked system: a controller process with devices and operators, over real TLS."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ FACTS = Capabilities(
 
 @dataclass(frozen=True)
 class Member:
-    """A device or a person with a certificate."""
+    """A device or an operator with a certificate."""
 
     name: str
     member_id: str

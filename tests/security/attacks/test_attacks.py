@@ -1,7 +1,7 @@
 """The table of attacks: each over real connections against a real controller process.
 
-Of each: the status that the attacker sees; that nothing was changed; the row in the audit log where
-one is due; and that the service goes on, for people, devices and newcomers.
+Each test checks the status that the attacker sees; that nothing was changed; the row in the audit
+log if one is due; and that operators, devices and new devices are still served.
 """
 
 from __future__ import annotations
@@ -226,7 +226,7 @@ IDENTITY = [
         lambda t: _enrol(t, _tokens(t)["usable"], name="\x1b[2Jx"),
         "BAD_MESSAGE",
     ),
-    Attack("a person's key as a device's", _operators_key, "FORBIDDEN"),
+    Attack("an operator's key as a device's", _operators_key, "FORBIDDEN"),
     Attack("renewing an unknown key", lambda t: _renew(t, make_key()), "NOT_ENROLLED"),
     Attack(
         "renewing a revoked key", lambda t: _renew(t, _members(t)["revoked"].pair.key), "REVOKED"
@@ -242,7 +242,7 @@ IDENTITY = [
     ),
 ]
 
-# --- authorisation ---
+# --- authorization ---
 
 
 def _operator(role: str, service: str, method: str, request: object) -> Callable[[Target], object]:

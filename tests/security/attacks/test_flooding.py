@@ -89,7 +89,7 @@ def test_uploads_that_never_end_stop_nobody(target: Target) -> None:
 
 
 def test_agents_that_never_say_hello_stop_nobody(target: Target) -> None:
-    # One whose refusals of this minute nobody has counted yet.
+    # A new identity, of which no refusal was counted in this minute.
     silent_device = target.enrol("silent", target.token(approve=True))
     silent: queue.Queue[Any] = queue.Queue()
     calls = [
@@ -137,7 +137,7 @@ def test_applications_that_wait_for_ever_stop_nobody(target: Target) -> None:
 
 
 def test_refusals_without_end_do_not_fill_the_log(target: Target) -> None:
-    # One whose refusals of this minute nobody has counted yet.
+    # A new identity, of which no refusal was counted in this minute.
     stubs = target.stubs(target.operator("viewer"))
     before = len(target.refusals())
     for _ in range(200):

@@ -105,7 +105,7 @@ class Liar:
             rows = self.target.fleet.query(f"SELECT finished_at FROM jobs WHERE job_id = '{job}'")
             return rows[0][0] is not None
 
-        until(ended, "the judgement", 60)
+        until(ended, "the evaluation", 60)
         (row,) = self.target.fleet.query(
             "SELECT jobs.state, (SELECT loadgen_validity FROM runs WHERE runs.job_id = jobs.job_id)"
             f" FROM jobs WHERE job_id = '{job}'"

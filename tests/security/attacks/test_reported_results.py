@@ -194,7 +194,7 @@ IMPORTS: dict[str, dict[str, Any]] = {
     "a job that moves the cursor": {"job_id": "\x1b[2J"},
     "a device of 10,000 letters": {"device_id": "d" * 10_000},
     "a record beyond all": {"records": [[2**70, "event", "{}"]]},
-    "a kind that is none": {"records": [[1, "evil", "{}"]]},
+    "an unknown kind": {"records": [[1, "evil", "{}"]]},
 }
 
 

@@ -1,4 +1,4 @@
-"""Starts a program on a home and reads what it says of it."""
+"""Starts a program on a home and reads its report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of files that people hand in: catalogs, models, device files, releases, keys, results.
+"""Damaged files that operators pass in: catalogs, models, device files, releases, keys, results.
 
 Each is handed to a real command. Of each: the command ends by itself, with a code that is no crash,
 in one line that names the file and what is wrong with it, and its memory stays small; and the

@@ -1,4 +1,4 @@
-"""The table of damages: what a program says of a home that is not what it left.
+"""The table of damages: what a program reports about a home that was damaged.
 
 Of each: it ends by itself, with a code that is no crash, in one line that names the file or folder;
 or it starts. Never does a controller make a new CA beside its store, or a device a new id.

@@ -151,7 +151,7 @@ def test_a_damaged_credentials_file_is_named_as_such(data: bytes) -> None:
         assert all(isinstance(value, str) for value in vars(found).values())
 
 
-ENROLMENT = {
+ENROLLMENT = {
     "state": "active",
     "address": "h:1",
     "entry_port": 2,
@@ -162,13 +162,13 @@ ENROLMENT = {
 }
 
 
-@pytest.mark.fuzz("the device's enrolment and id")
-@given(documents(json.dumps(ENROLMENT).encode()), documents(b'{"device_id": "%s"}' % (b"0" * 32)))
-def test_a_device_names_its_damaged_files(enrolment: bytes, device: bytes) -> None:
+@pytest.mark.fuzz("the device's enrollment and id")
+@given(documents(json.dumps(ENROLLMENT).encode()), documents(b'{"device_id": "%s"}' % (b"0" * 32)))
+def test_a_device_names_its_damaged_files(enrollment: bytes, device: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "identity"
         place.mkdir()
-        (place / "enrolment.json").write_bytes(enrolment)
+        (place / "enrolment.json").write_bytes(enrollment)
         (place / "device.json").write_bytes(device)
         for read in (load_enrollment, device_id):
             try:

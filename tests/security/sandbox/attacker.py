@@ -35,7 +35,7 @@ def write(path):
 
 def read_secrets():
     def others():
-        # In a root of its own it sees itself there, and nobody else.
+        # In its own root it sees its own attempt there, and no other.
         if os.listdir(home / "attempts") == [out.parent.name]:
             raise FileNotFoundError(errno.ENOENT, "others")
     tried("others", others)

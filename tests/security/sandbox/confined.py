@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 USER = 54321
-"""A number that is nobody's."""
+"""A user id without an account."""
 _GUARD = "fleetmark-tests"
 _GUARDED_BYTES, _GUARDED_TASKS = 3 << 30, 3000
 

@@ -1,4 +1,4 @@
-"""A controller that somebody took over: the real one, with its keys, that says what he wants.
+"""A controller under an attacker's control: the real one, with its keys and changed orders.
 
 It has its CA's key and the key of its orders; the catalog key is not on its host. Which attack the
 next offers carry stands in `attack` of its home; what he made stands in `loot`.

@@ -127,7 +127,7 @@ def test_a_bundle_that_is_cut_short_is_refused(offline: Offline, tmp_path: Path)
 
 def test_a_device_that_trusts_nobody_runs_nothing(offline: Offline, tmp_path: Path) -> None:
     if (offline.device / "identity" / "trust.json").exists():
-        pytest.skip("a test before has pinned somebody")
+        pytest.skip("an earlier test has pinned a key")
     done = offline.agent("run-bundle", str(offline.bundle), "--out", str(tmp_path / "out"))
     assert done.returncode == 4
     assert "trusts no controller yet" in done.stderr

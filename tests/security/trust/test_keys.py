@@ -32,7 +32,7 @@ def test_devices_follow_a_rotated_key_and_a_key_that_is_kept_elsewhere(
     words = ("schedule", "toy", "--param", f"marks={fleet.marks}", "--param", "duration_s=0.1")
     trust = fleet.folder / "board" / "identity" / "trust.json"
 
-    # The key is at hand: what is added is released when it is scheduled.
+    # The key is stored here: what is added is released when it is scheduled.
     first = key(fleet)
     assert fleet.run("catalog", "add", str(catalog)).returncode == 0
     assert fleet.run(*words, "--wait").returncode == 0

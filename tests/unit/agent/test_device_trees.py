@@ -117,7 +117,7 @@ def test_a_reason_for_each_odd_sensor() -> None:
 
 
 def reasons(*readings: Reading) -> dict[str, str]:
-    """What the controller says of a run with these readings: texts by code."""
+    """Return the controller's condition reasons for a run with these readings: texts by code."""
     rows = [
         [n * 1000.0, r.temperature_c, *[None] * (len(TELEMETRY_COLUMNS) - 4),
          r.quota.periods if r.quota else None, r.quota.throttled if r.quota else None]

@@ -221,12 +221,12 @@ def test_a_lock_with_two_archives_of_one_name_is_refused(tmp_path: Path) -> None
 
 
 WRONG = {
-    "no artefact": (
+    "no artifact": (
         BODY + X86 + BYTES,
         "key package.archives: found artifact 'x86.tar', allowed no name: the component "
         "has no artifacts",
     ),
-    "another artefact": (
+    "another artifact": (
         BODY + X86 + BYTES + files("arm"),
         "key package.archives: found artifact 'x86.tar', allowed arm.tar",
     ),

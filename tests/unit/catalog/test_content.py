@@ -186,7 +186,7 @@ def test_the_mirror_holds_what_the_catalog_names() -> None:
 
 PROVIDED = [
     ("fashion-mnist-50000", "model", "No address serves this file"),
-    ("cifar-10", "dataset", "CIFAR-10 comes without a licence"),
+    ("cifar-10", "dataset", "CIFAR-10 comes without"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""What people say of devices for MLPerf."""
+"""Descriptions of devices for MLPerf, written by operators."""
 
 from __future__ import annotations
 

@@ -132,12 +132,12 @@ def test_who_hands_in_what_its_attempts_may_have_is_never_refused(
         moves = ["begin"] * (len(begun) < len(attempts))
         moves += ["file"] * any(left.get(number) for number in begun)
         moves += ["cut"] * any(left.get(number) for number in begun)
-        moves += ["judge"] * any(left.get(number) == 0 for number in begun)
+        moves += ["evaluate"] * any(left.get(number) == 0 for number in begun)
         move = chance.choice(moves)
         awaited = {number: most[number] for number in begun if number in left}
         if move == "begin":
             begun.append(len(begun))
-        elif move == "judge":
+        elif move == "evaluate":
             del left[chance.choice([n for n in begun if left.get(n) == 0])]
         else:
             assert allowance.take("board", awaited, 10)

@@ -75,7 +75,7 @@ def test_the_whole_life_of_a_job(store: TestStore) -> None:
     assert store.attempt_state(key) == "VERIFYING"
     assert finalise(store, key)
     assert (store.attempt_state(key), store.state()) == ("DONE", "SUCCEEDED")
-    assert not finalise(store, key), "a second judgement changes nothing"
+    assert not finalise(store, key), "a second evaluation changes nothing"
     row = store.connection.execute("SELECT official, metric_value FROM runs").fetchall()
     assert [tuple(r) for r in row] == [(1, 1.5)]
 

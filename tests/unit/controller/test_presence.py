@@ -67,7 +67,7 @@ def test_after_a_restart_an_expected_device_gets_a_full_lease() -> None:
 
 def test_a_device_that_refuses_one_attempt_after_another_is_counted_until_it_takes_one() -> None:
     presence = Presence(LEASE)
-    presence.refused("a", 1)  # nobody knows it yet
+    presence.refused("a", 1)  # it never connected
     session = presence.connected("a", "boot", True, 0)
     presence.mark_busy("a")
     presence.refused("a", 7)

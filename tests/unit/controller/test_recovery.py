@@ -1,4 +1,4 @@
-"""Attempts that a device holds and a restored store does not know: what vouches for them."""
+"""Attempts that a device holds and a restored store does not know: their evidence."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def test_jobs_with_the_same_options_share_them_until_one_loses_a_device(store: T
 def test_looking_at_open_devices_alone_leaves_none_of_them_idle(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory, x86_device: Capabilities
 ) -> None:
-    """Cover reservations, pauses, priorities, several owners, pinned jobs and jobs for any device."""
+    """Cover reservations, pauses, priorities, owners, pinned jobs and jobs for any device."""
     store = TestStore(tmp_path_factory.mktemp("store") / "results.db", x86_device)
     for name in DEVICES:
         store.hello(name)
@@ -169,7 +169,7 @@ def test_an_older_store_keeps_its_options(tmp_path: Path, store: TestStore) -> N
     connection.close()
 
 
-NAMES = st.sampled_from(["device-1", "BOARD-1", "device-10", "amd64", "x86_64", "other"])
+NAMES = st.sampled_from(["device-1", "DEVICE-1", "device-10", "amd64", "x86_64", "other"])
 
 
 @given(

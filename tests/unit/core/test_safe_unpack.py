@@ -1,4 +1,4 @@
-"""Archives that nobody has to trust: each bad one is refused and leaves nothing behind."""
+"""Untrusted archives: each bad one is refused and leaves nothing behind."""
 
 from __future__ import annotations
 

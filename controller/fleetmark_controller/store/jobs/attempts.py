@@ -47,7 +47,7 @@ class Attempt:
 
     @property
     def complete(self) -> bool:
-        """Whether every record up to the final one is stored."""
+        """Return whether every record up to the final one is stored."""
         return self.final_seq is not None and self.through_seq >= self.final_seq
 
 
