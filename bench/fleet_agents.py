@@ -112,8 +112,8 @@ async def enrolled(address: str, first: int, count: int) -> list[tuple[str, str,
     ) as entry:
         stub = enrollment_pb2_grpc.EnrollmentStub(entry)
 
-        async def enrol(number: int) -> None:
-            device_id, name, key = uuid7(), f"herd{number:04}", make_key()
+        async def enroll(number: int) -> None:
+            device_id, name, key = uuid7(), f"simulated{number:04}", make_key()
             request = enrollment_pb2.EnrollRequest(
                 token=token, csr=signing_request(key), device_id=device_id, name=name
             )
@@ -123,7 +123,7 @@ async def enrolled(address: str, first: int, count: int) -> list[tuple[str, str,
                         tls = Tls(ca, key, event.certificate.certificate)
                         found.append((device_id, name, tls))
 
-        await asyncio.gather(*(enrol(number) for number in range(first, first + count)))
+        await asyncio.gather(*(enroll(number) for number in range(first, first + count)))
     return sorted(found, key=lambda item: item[1])
 
 

@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.test_docs import commands
 from tests.support import ROOT
 from tests.support.processes import Fleet, fleet_in
-from tests.support.sample_output import sample_outputs, unlike
+from tests.support.sample_output import sample_outputs, unmatched_lines
 
 pytestmark = pytest.mark.e2e
 SCHEDULE, *COMPARE, RUNS, REPLAY = commands("docs/how-to/comparing.md")
@@ -35,7 +35,7 @@ def test_the_document(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, tmp_path: P
     header = sample_outputs((ROOT / "docs" / "how-to" / "comparing.md").read_text())[
         0
     ].splitlines()[0]
-    assert unlike(header, table.stdout) == []
+    assert unmatched_lines(header, table.stdout) == []
     assert (tmp_path / "compare.md").read_text().startswith("## last:threads=2 against last:th")
     assert bound.returncode == 0, bound.stderr
     suite = ElementTree.fromstring((tmp_path / "compare.xml").read_bytes())

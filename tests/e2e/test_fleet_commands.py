@@ -287,7 +287,7 @@ def test_a_reserved_device_takes_its_holders_jobs_only(fleet: Fleet) -> None:
     until_ended(fleet, other)  # by itself, when the reservation is over
 
 
-def test_nobody_acts_in_the_name_of_another(fleet: Fleet) -> None:
+def test_no_operator_acts_in_the_name_of_another(fleet: Fleet) -> None:
     with Client(fleet.address, fleet.credentials) as client:
         reserve = fleet_pb2.ReserveRequest(names=["one"], operator="anna", duration_ns=3600 * 10**9)
         (reserved,) = client.call(client.fleet.Reserve, reserve).devices

@@ -249,8 +249,8 @@ def test_operators_have_roles_and_files(fleet: Fleet, tmp_path: Path) -> None:
     assert gone.returncode == 4 and "revoked" in gone.stderr
     assert fleet.run("operator", "revoke", "local").returncode == 2
     (tmp_path / "fleetmark" / "credentials.json").unlink()
-    nobody = as_alice("fleet", "list", "--controller", fleet.address)
-    assert nobody.returncode == 4 and "--credentials" in nobody.stderr
+    unidentified = as_alice("fleet", "list", "--controller", fleet.address)
+    assert unidentified.returncode == 4 and "--credentials" in unidentified.stderr
 
 
 def test_a_credential_of_another_controller_is_named_as_such(fleet: Fleet, tmp_path: Path) -> None:

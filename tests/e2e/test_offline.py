@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
-from tests.support.namespaces import Namespace, no_namespaces, own_namespace
+from tests.support.namespaces import Namespace, namespace_skip_reason, own_namespace
 from tests.support.processes import Fleet, fleet_in
 from tests.support.wire import DOWN, Wire
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.skipif(bool(no_namespaces()), reason=no_namespaces() or "they can be made"),
+    pytest.mark.skipif(
+        bool(namespace_skip_reason()), reason=namespace_skip_reason() or "they can be made"
+    ),
 ]
 _SUITE = """
 kind = "suite"

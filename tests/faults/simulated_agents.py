@@ -1,6 +1,6 @@
 """Many agents in one process: the agent's own session, link and wire, but nothing to run jobs with.
 
-python herd.py ADDRESS COUNT
+python simulated_agents.py ADDRESS COUNT
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Member:
             self.timer = loop.call_at(due, self.tell, h.TimerFired())
 
 
-async def enrol(address: str, count: int) -> list[tuple[str, str, str, Tls]]:
+async def enroll(address: str, count: int) -> list[tuple[str, str, str, Tls]]:
     """Identities of that many devices, by the token in the environment."""
     token = os.environ["FLEETMARK_TOKEN"]
     known = parse_token(token)
@@ -72,7 +72,7 @@ async def enrol(address: str, count: int) -> list[tuple[str, str, str, Tls]]:
     ) as channel:
         stub = enrollment_pb2_grpc.EnrollmentStub(channel)
         for number in range(count):
-            device_id, name, key = uuid7(), f"herd{number:04}", make_key()
+            device_id, name, key = uuid7(), f"simulated{number:04}", make_key()
             request = enrollment_pb2.EnrollRequest(
                 token=token, csr=signing_request(key), device_id=device_id, name=name
             )
@@ -83,7 +83,7 @@ async def enrol(address: str, count: int) -> list[tuple[str, str, str, Tls]]:
 
 
 async def main(address: str, count: int) -> None:
-    members = [Member(*identity) for identity in await enrol(address, count)]
+    members = [Member(*identity) for identity in await enroll(address, count)]
     await asyncio.gather(*(member.link.run() for member in members))
 
 

@@ -29,7 +29,7 @@ class AgentProcess:
     async def start(self, *flags: str, wait: bool = True) -> None:
         self.controller.online.clear()
         if not (self.home / "identity" / "certificate.pem").exists():
-            secure.enrol(self.home, self.controller.address)
+            secure.enroll(self.home, self.controller.address)
         command = [sys.executable, "-m", "fleetmark_agent.cli", "start", "--home", str(self.home)]
         command += ["--controller", self.controller.address, "--name", "board"]
         command += ["--allow-folder", str(self.gates), *flags]

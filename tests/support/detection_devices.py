@@ -68,7 +68,7 @@ class DetectionDevice:
         return [(found.verdict.value, found.version) for found in self.find(*rules)]
 
 
-def gone(pid: int) -> bool:
+def has_ended(pid: int) -> bool:
     """Whether a process ends, or has: one that was killed takes a moment to."""
     for _ in range(500):
         try:

@@ -72,7 +72,7 @@ class DeviceTree:
         self.put(f"{folder}/max_energy_range_uj", wraps_at)
         self.put(f"{folder}/energy_uj", microjoules)
 
-    def calm(self) -> DeviceTree:
+    def reset_to_healthy(self) -> DeviceTree:
         """A device with everything, and nothing the matter with it."""
         self.temperature(45)
         self.clock(1800)

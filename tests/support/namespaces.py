@@ -57,7 +57,7 @@ def packets_sent(environment: dict[str, str], *command: str) -> int:
     return int(done.stdout)
 
 
-def no_namespaces() -> str:
+def namespace_skip_reason() -> str:
     """Why a network namespace cannot be made here; empty if it can. Root is not needed."""
     if not all(shutil.which(tool) for tool in ("unshare", "nsenter", "ip")):
         return "needs unshare, nsenter and ip"

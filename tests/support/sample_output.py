@@ -24,7 +24,7 @@ def sample_outputs(document: str) -> list[str]:
     return [text for language, text in _BLOCK.findall(document) if not language]
 
 
-def unlike(sample: str, printed: str) -> list[str]:
+def unmatched_lines(sample: str, printed: str) -> list[str]:
     """Lines of a sample that no printed line is like, but for figures, ids and times.
 
     A line may be shortened by `…`, and a line of `…` alone stands for any others. What a job does

@@ -117,7 +117,7 @@ class SystemdDevice:
         return self.ask("systemctl", "show", unit, "--property", name, "--value")
 
 
-def no_device() -> str:
+def systemd_device_skip_reason() -> str:
     """Why there can be no such device here; empty if there can."""
     if os.geteuid() != 0:
         return "needs root"
@@ -128,7 +128,7 @@ def no_device() -> str:
 
 
 @contextmanager
-def booted(folder: Path) -> Iterator[SystemdDevice | None]:
+def booted_device(folder: Path) -> Iterator[SystemdDevice | None]:
     """A device that ends with the block; None if this kernel does not allow one."""
     top = cgroup2()
     assert top is not None

@@ -29,7 +29,7 @@ def torn(fleet: FaultyFleet, chance: random.Random) -> None:
     device = fleet.sample_devices["bench1"]
     fleet.await_state("RUNNING")
     device.wire.cut()
-    until(lambda: _standings(device.home) == ["ended"], "a spooled result")
+    until(lambda: _attempt_states(device.home) == ["ended"], "a spooled result")
     fleet.kill("bench1")
     (spool,) = (device.home / "spool").glob("*.spool")
     if chance.random() < 0.5:
@@ -44,12 +44,12 @@ def torn(fleet: FaultyFleet, chance: random.Random) -> None:
     fleet.restart("bench1")
 
 
-def _standings(home: Path) -> list[str]:
+def _attempt_states(home: Path) -> list[str]:
     values = json.loads((home / "ledger.json").read_text())
     return [entry["standing"] for entry in values["attempts"]]
 
 
-def no_mounts() -> str:
+def mount_skip_reason() -> str:
     """Why a small file system cannot be mounted here; empty if it can."""
     return "" if os.geteuid() == 0 and shutil.which("mount") else "needs root, for a small tmpfs"
 
@@ -89,7 +89,7 @@ def _small_agent(fleet: FaultyFleet) -> None:
 @fault(
     "agent's disk full",
     logged=r"[Nn]o space|no room|cannot (be )?store",
-    needs=no_mounts,
+    needs=mount_skip_reason,
     before=_small_agent,
     duration_s=1.0,
 )
@@ -103,7 +103,7 @@ def agent_full(fleet: FaultyFleet, chance: random.Random) -> None:
 @fault(
     "controller's disk full",
     logged=r"[Nn]o space|no room|disk is full",
-    needs=no_mounts,
+    needs=mount_skip_reason,
     before=lambda fleet: _small(fleet, fleet.home, "32m"),
     ballast_kib=256,
 )

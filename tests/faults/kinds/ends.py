@@ -15,7 +15,7 @@ from tests.support.processes import BIN, environment, until
 _TERM = signal.SIGTERM
 
 
-def _speak(fleet: FaultyFleet, name: str, protocol: int) -> None:
+def _set_protocol_version(fleet: FaultyFleet, name: str, protocol: int) -> None:
     fleet.extra[name] = {"PYTHONPATH": str(INJECT), "FAULT_PROTOCOL": str(protocol)}
 
 
@@ -93,7 +93,7 @@ def _second(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 @fault(
     "agent one version older",
     logged=r"agent=0 controller=1 hint=.* update the agent",
-    before=lambda fleet: _speak(fleet, "bench1", 0),
+    before=lambda fleet: _set_protocol_version(fleet, "bench1", 0),
 )
 def older_agent(fleet: FaultyFleet, chance: random.Random) -> None:
     assert _works(fleet, "bench1")
@@ -102,7 +102,7 @@ def older_agent(fleet: FaultyFleet, chance: random.Random) -> None:
 @fault(
     "agent one version newer",
     logged=r"agent=2 controller=1 hint=.* update the controller",
-    before=lambda fleet: _speak(fleet, "bench1", 2),
+    before=lambda fleet: _set_protocol_version(fleet, "bench1", 2),
 )
 def newer_agent(fleet: FaultyFleet, chance: random.Random) -> None:
     assert _works(fleet, "bench1")
@@ -120,7 +120,7 @@ def too_new_agent(fleet: FaultyFleet, chance: random.Random) -> None:
     """It is refused with a clear line, and welcome again in its old version."""
     time.sleep(chance.uniform(0, 1))
     fleet.kill("bench1")
-    _speak(fleet, "bench1", 3)
+    _set_protocol_version(fleet, "bench1", 3)
     fleet.spawn_agent("bench1")
     until(lambda: "speaks protocol 3" in fleet.log("bench1"), "the refusal", 20)
     fleet.kill("bench1")
@@ -132,7 +132,7 @@ def too_new_agent(fleet: FaultyFleet, chance: random.Random) -> None:
 def newer_controller(fleet: FaultyFleet, chance: random.Random) -> None:
     time.sleep(chance.uniform(0, 1))
     fleet.kill("controller", _TERM)
-    _speak(fleet, "controller", 2)
+    _set_protocol_version(fleet, "controller", 2)
     fleet.restart("controller")
     for name in fleet.sample_devices:
         fleet.await_agent(name)

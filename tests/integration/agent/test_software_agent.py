@@ -23,7 +23,7 @@ from fleetmark_catalog.selectors import Subject, parse_selector
 from fleetmark_core import capabilities as c
 from fleetmark_core.serde import to_plain
 from tests.support.agent_process import AgentProcess
-from tests.support.detection_devices import DetectionDevice, gone
+from tests.support.detection_devices import DetectionDevice, has_ended
 from tests.support.fake_controller import FakeController
 
 MEASURED = c.Capabilities(
@@ -168,7 +168,7 @@ async def test_a_detection_gives_way_to_jobs_and_is_begun_again(helper: Path) ->
         await asyncio.sleep(0.01)
     watched.quiet(False)
     [first] = pids(helper)
-    assert await asyncio.to_thread(gone, first)
+    assert await asyncio.to_thread(has_ended, first)
     (helper / "go").touch()
     assert reported.empty()
     watched.quiet(True)
@@ -193,7 +193,7 @@ async def test_a_helper_that_fails_changes_nothing_and_ends_with_the_agent(helpe
     watched.start()
     while not pids(helper):
         await asyncio.sleep(0.01)
-    assert await asyncio.to_thread(gone, pids(helper)[0])
+    assert await asyncio.to_thread(has_ended, pids(helper)[0])
     (helper / "go").unlink()
     watched.wake()
     while len(pids(helper)) < 2:
@@ -201,7 +201,7 @@ async def test_a_helper_that_fails_changes_nothing_and_ends_with_the_agent(helpe
     assert reported.empty()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    assert gone(pids(helper)[1])
+    assert has_ended(pids(helper)[1])
 
 
 async def test_an_agent_registers_first_then_tells_what_it_found(

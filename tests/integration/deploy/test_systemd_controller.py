@@ -12,14 +12,16 @@ import pytest
 from tests.support.kits import DEPLOY, copy_context
 from tests.support.processes import free_port
 from tests.support.published_accuracy import ACCURACY, tolerance
-from tests.support.systemd_device import SystemdDevice, booted, no_device
+from tests.support.systemd_device import SystemdDevice, booted_device, systemd_device_skip_reason
 
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.slow,
     pytest.mark.timeout(1200),
     pytest.mark.xdist_group("deploy"),
-    pytest.mark.skipif(bool(no_device()), reason=no_device() or "it can be made"),
+    pytest.mark.skipif(
+        bool(systemd_device_skip_reason()), reason=systemd_device_skip_reason() or "it can be made"
+    ),
 ]
 UNIT = "fleetmark-controller.service"
 HOME = "/var/lib/fleetmark/controller"
@@ -45,7 +47,7 @@ def device(
     folder = tmp_path_factory.mktemp("board")
     copy_context(folder / "src")
     (folder / "board").mkdir()
-    with booted(folder / "board") as made:
+    with booted_device(folder / "board") as made:
         if made is None:
             pytest.skip("systemd does not come up in namespaces here")
         made.copy(folder / "src", "/srv/src")

@@ -11,14 +11,16 @@ from tests.support.kits import another_wheel, wheel_of
 from tests.support.noop_benchmark import NAME as TOY
 from tests.support.noop_benchmark import make_catalog
 from tests.support.processes import Fleet, fleet_in, until
-from tests.support.systemd_device import SystemdDevice, booted, no_device
+from tests.support.systemd_device import SystemdDevice, booted_device, systemd_device_skip_reason
 
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.slow,
     pytest.mark.timeout(900),
     pytest.mark.xdist_group("deploy"),
-    pytest.mark.skipif(bool(no_device()), reason=no_device() or "it can be made"),
+    pytest.mark.skipif(
+        bool(systemd_device_skip_reason()), reason=systemd_device_skip_reason() or "it can be made"
+    ),
 ]
 UNIT = "fleetmark-agent.service"
 HOME = "/var/lib/fleetmark/agent"
@@ -39,7 +41,7 @@ def device(
     fleet: Fleet, kit: Path, python: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[SystemdDevice]:
     """A device with the installed agent; the tests of this module build upon each other."""
-    with booted(tmp_path_factory.mktemp("board")) as made:
+    with booted_device(tmp_path_factory.mktemp("board")) as made:
         if made is None:
             pytest.skip("systemd does not come up in namespaces here")
         made.copy(kit, "/srv/kit")

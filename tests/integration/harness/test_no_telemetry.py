@@ -12,7 +12,7 @@ import pytest
 
 from fleetmark_agent.runner.prepare import NO_TELEMETRY
 from fleetmark_catalog.resolve import Configuration
-from tests.support.namespaces import no_namespaces, packets_sent
+from tests.support.namespaces import namespace_skip_reason, packets_sent
 
 PYTHON = getattr(sys, "_base_executable", sys.executable)
 SPEAK = "import socket; socket.socket(2, socket.SOCK_DGRAM).sendto(b'x', ('198.51.100.7', 9))"
@@ -29,7 +29,9 @@ if sys.argv[2] == "onnxruntime":
 time.sleep(1)
 """
 
-pytestmark = pytest.mark.skipif(bool(no_namespaces()), reason=no_namespaces() or "there are")
+pytestmark = pytest.mark.skipif(
+    bool(namespace_skip_reason()), reason=namespace_skip_reason() or "there are"
+)
 
 
 @pytest.fixture

@@ -119,7 +119,7 @@ def test_random_samples_fit_the_signature(
     assert (samples[3] != samples[4]).any()
 
 
-def test_a_shape_that_nobody_knows_is_a_bad_input() -> None:
+def test_an_unknown_shape_is_a_bad_input() -> None:
     assert random_tensors("float32", (0,), {"shape": [576]}).prepare(np.arange(1)).shape == (1, 576)
     with pytest.raises(JobError, match="defines the shape of the input"):
         random_tensors("float32", (0,), {})

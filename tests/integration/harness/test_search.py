@@ -104,7 +104,7 @@ def test_a_device_that_cannot_do_it_at_all() -> None:
     assert len(search.trials) <= MAX_RUNS
 
 
-def test_one_bad_run_is_tried_again_and_one_good_run_is_not_believed() -> None:
+def test_one_bad_run_is_repeated_and_one_good_run_is_not_enough() -> None:
     search = Search(100, 1000).record(SearchTrial(100, valid=False))
     assert search.next_rate() == 100 and search.found is None
     search = search.record(SearchTrial(100, valid=True))

@@ -91,11 +91,11 @@ class Stream:
 
     def __init__(self, stubs: Stubs, hello: session_pb2.Hello) -> None:
         self._output: queue.Queue[Any] = queue.Queue()
-        self.say(hello=hello)
+        self.send(hello=hello)
         self.heard = stubs.session.Connect(iter(self._output.get, None), timeout=3600)
         self.welcome = next(self.heard).welcome
 
-    def say(self, **body: Any) -> None:
+    def send(self, **body: Any) -> None:
         self._output.put(session_pb2.AgentMessage(**body))
 
     def end(self) -> None:
@@ -120,8 +120,8 @@ class Target:
         host, _, port = fleet.address.rpartition(":")
         self.entry = f"{host}:{int(port) + 1}"
         self.operators = {role: self.operator(role) for role in ("viewer", "operator", "admin")}
-        self.mallory = self.enrol("mallory", self.token(approve=True))
-        self.victim = self.enrol("victim", self.token(approve=True))
+        self.mallory = self.enroll("mallory", self.token(approve=True))
+        self.victim = self.enroll("victim", self.token(approve=True))
         self.stream = Stream(self.stubs(self.victim), self.hello(self.victim))
         self.attempt, self.order = self._give_work()
 
@@ -167,7 +167,7 @@ class Target:
         reply = self.stubs(self.admin).admin.CreateOperator(request)
         return Member(request.name, "", Pair(key, reply.certificate))
 
-    def enrol(self, name: str, token: str, key: bytes | None = None) -> Member:
+    def enroll(self, name: str, token: str, key: bytes | None = None) -> Member:
         """An active device."""
         key, device_id = key or make_key(), str(uuid.uuid4())
         for event in self.stubs().enrollment.Enroll(self.application(name, token, key, device_id)):
@@ -259,7 +259,7 @@ class Target:
         listed = self.stubs(self.admin).fleet.ListDevices(
             fleet_pb2.ListDevicesRequest(), timeout=PATIENCE_S
         )
-        self.stream.say(heartbeat=session_pb2.Heartbeat(sequence=7, idle=False))
+        self.stream.send(heartbeat=session_pb2.Heartbeat(sequence=7, idle=False))
         acknowledged = next(m for m in self.stream.heard if m.HasField("heartbeat_ack"))
         return bool(
             health.controller_time_unix_ns

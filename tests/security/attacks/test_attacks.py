@@ -113,9 +113,9 @@ def _members(target: Target) -> dict[str, Member]:
     if not made:
         admin = target.stubs(target.admin).fleet
         made["pending"] = target.apply("pending")
-        made["revoked"] = target.enrol("revoked", target.token(approve=True))
+        made["revoked"] = target.enroll("revoked", target.token(approve=True))
         admin.Revoke(fleet_pb2.RevokeRequest(name="revoked"))
-        made["removed"] = target.enrol("removed", target.token(approve=True))
+        made["removed"] = target.enroll("removed", target.token(approve=True))
         admin.Remove(fleet_pb2.RemoveRequest(name="removed"))
     return made
 
@@ -126,7 +126,7 @@ def _tokens(target: Target) -> dict[str, str]:
     if not made:
         made["usable"] = target.token()
         made["used"] = target.token(approve=True)
-        target.enrol("first", made["used"])
+        target.enroll("first", made["used"])
         made["expired"] = target.token(ttl_ns=1)
         made["revoked"] = target.token()
         token_id = parse_token(made["revoked"]).token_id
@@ -136,7 +136,7 @@ def _tokens(target: Target) -> dict[str, str]:
     return made
 
 
-def _enrol(target: Target, token: str, **changes: object) -> object:
+def _enroll(target: Target, token: str, **changes: object) -> object:
     request = target.application("new", token, make_key(), str(uuid.uuid4()))
     for name, value in changes.items():
         setattr(request, name, value)
@@ -145,17 +145,17 @@ def _enrol(target: Target, token: str, **changes: object) -> object:
 
 def _wrong_secret(target: Target) -> object:
     known = parse_token(_tokens(target)["usable"])
-    return _enrol(target, dataclasses.replace(known, secret=bytes(20)).text())
+    return _enroll(target, dataclasses.replace(known, secret=bytes(20)).text())
 
 
 def _made_up(target: Target) -> object:
     known = parse_token(_tokens(target)["usable"])
-    return _enrol(target, dataclasses.replace(known, token_id="00" * 8).text())
+    return _enroll(target, dataclasses.replace(known, token_id="00" * 8).text())
 
 
 def _broken_csr(target: Target) -> object:
     good = signing_request(make_key())
-    return _enrol(target, _tokens(target)["usable"], csr=good[:-4] + bytes(4))
+    return _enroll(target, _tokens(target)["usable"], csr=good[:-4] + bytes(4))
 
 
 def _rsa_csr(target: Target) -> object:
@@ -166,7 +166,7 @@ def _rsa_csr(target: Target) -> object:
     key = rsa.generate_private_key(65537, 2048)
     request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
     der = request.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
-    return _enrol(target, _tokens(target)["usable"], csr=der)
+    return _enroll(target, _tokens(target)["usable"], csr=der)
 
 
 def _renew(target: Target, key: bytes) -> object:
@@ -176,7 +176,7 @@ def _renew(target: Target, key: bytes) -> object:
 
 def _operators_key(target: Target) -> object:
     key = target.operators["viewer"].pair.key
-    return _enrol(target, _tokens(target)["usable"], csr=signing_request(key))
+    return _enroll(target, _tokens(target)["usable"], csr=signing_request(key))
 
 
 IDENTITY = [
@@ -193,37 +193,37 @@ IDENTITY = [
     Attack("a removed device", lambda t: _connect_as(t, _members(t)["removed"]), "REVOKED"),
     Attack("a token that was made up", _made_up, "BAD_TOKEN"),
     Attack("a known token with a guessed secret", _wrong_secret, "BAD_TOKEN"),
-    Attack("a used-up token", lambda t: _enrol(t, _tokens(t)["used"]), "BAD_TOKEN"),
-    Attack("an expired token", lambda t: _enrol(t, _tokens(t)["expired"]), "BAD_TOKEN"),
-    Attack("a revoked token", lambda t: _enrol(t, _tokens(t)["revoked"]), "BAD_TOKEN"),
-    Attack("a text that is no token", lambda t: _enrol(t, "x" * 5000), "BAD_TOKEN"),
-    Attack("no token", lambda t: _enrol(t, ""), "NOT_ENROLLED"),
+    Attack("a used-up token", lambda t: _enroll(t, _tokens(t)["used"]), "BAD_TOKEN"),
+    Attack("an expired token", lambda t: _enroll(t, _tokens(t)["expired"]), "BAD_TOKEN"),
+    Attack("a revoked token", lambda t: _enroll(t, _tokens(t)["revoked"]), "BAD_TOKEN"),
+    Attack("a text that is no token", lambda t: _enroll(t, "x" * 5000), "BAD_TOKEN"),
+    Attack("no token", lambda t: _enroll(t, ""), "NOT_ENROLLED"),
     Attack("a signing request with a wrong signature", _broken_csr, "BAD_MESSAGE"),
     Attack("a signing request with an RSA key", _rsa_csr, "BAD_MESSAGE"),
     Attack(
         "a signing request of 5 KB",
-        lambda t: _enrol(t, _tokens(t)["usable"], csr=b"0" * 5000),
+        lambda t: _enroll(t, _tokens(t)["usable"], csr=b"0" * 5000),
         "BAD_MESSAGE",
     ),
     Attack(
         "a signing request of 1 MB",
-        lambda t: _enrol(t, _tokens(t)["usable"], csr=b"0" * 1_000_000),
+        lambda t: _enroll(t, _tokens(t)["usable"], csr=b"0" * 1_000_000),
         "RESOURCE_EXHAUSTED",
         audited=False,
     ),
     Attack(
         "another device's id",
-        lambda t: _enrol(t, _tokens(t)["usable"], device_id=t.victim.member_id),
+        lambda t: _enroll(t, _tokens(t)["usable"], device_id=t.victim.member_id),
         "FORBIDDEN",
     ),
     Attack(
         "a device id that is a path",
-        lambda t: _enrol(t, _tokens(t)["usable"], device_id="../../identity/ca.pem"),
+        lambda t: _enroll(t, _tokens(t)["usable"], device_id="../../identity/ca.pem"),
         "BAD_MESSAGE",
     ),
     Attack(
         "a name that moves the cursor",
-        lambda t: _enrol(t, _tokens(t)["usable"], name="\x1b[2Jx"),
+        lambda t: _enroll(t, _tokens(t)["usable"], name="\x1b[2Jx"),
         "BAD_MESSAGE",
     ),
     Attack("an operator's key as a device's", _operators_key, "FORBIDDEN"),

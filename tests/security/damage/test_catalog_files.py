@@ -317,8 +317,8 @@ def test_a_file_for_an_agent_is_named(tmp_path: Path, kind: str, what: str) -> N
     }[kind]
     end = command(*words, "--home", str(tmp_path / "home"), program="agent")
     assert end.code in (2, 4), end
-    unlike = kind == "a bundle" and what == "600 MB"
-    check_one_line(end, end.code, str(file), "not a zip file" if unlike else says)
+    unmatched_lines = kind == "a bundle" and what == "600 MB"
+    check_one_line(end, end.code, str(file), "not a zip file" if unmatched_lines else says)
     assert not (tmp_path / "out").exists()
 
 

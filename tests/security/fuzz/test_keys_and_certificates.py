@@ -62,7 +62,7 @@ def test_a_damaged_signing_request_is_refused(data: bytes) -> None:
 
 @pytest.mark.fuzz("certificate of a caller")
 @given(damaged(der(SIGNED)).map(pem) | damaged(SIGNED))
-def test_a_damaged_certificate_names_somebody_or_nobody(data: bytes) -> None:
+def test_a_damaged_certificate_names_one_identity_or_is_refused(data: bytes) -> None:
     # What TLS has verified is never damaged; a thief of the CA's key may sign anything.
     try:
         found = certificates.read_peer.__wrapped__(data)

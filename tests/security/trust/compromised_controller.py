@@ -118,17 +118,17 @@ class Attacker:
         return self.with_release(Envelope(text, found.key, found.signature).canonical())
 
     def older_release(self) -> bytes:
-        return self._loot("older")
+        return self._stolen_release("older")
 
     def expired_release(self) -> bytes:
-        return self._loot("expired")
+        return self._stolen_release("expired")
 
     def other_release(self) -> bytes:
         """The order is of one release, what it names of another."""
         return self.with_release((HOME / "loot" / "other").read_bytes())
 
     def release_without_it(self) -> bytes:
-        return self._loot("other")
+        return self._stolen_release("other")
 
     def parameter_out_of_range(self) -> bytes:
         self.order["parameters"] |= {"busy": 1000}
@@ -184,7 +184,7 @@ class Attacker:
         self.order["device_id"] = "0" * 8
         return self.signed()
 
-    def _loot(self, name: str) -> bytes:
+    def _stolen_release(self, name: str) -> bytes:
         data = (HOME / "loot" / name).read_bytes()
         return self.with_release(data, parse_release(parse_envelope(data).signed).serial)
 

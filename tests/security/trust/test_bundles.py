@@ -125,7 +125,7 @@ def test_a_bundle_that_is_cut_short_is_refused(offline: Offline, tmp_path: Path)
     assert "truncated" in done.stderr
 
 
-def test_a_device_that_trusts_nobody_runs_nothing(offline: Offline, tmp_path: Path) -> None:
+def test_a_device_without_trusted_keys_runs_nothing(offline: Offline, tmp_path: Path) -> None:
     if (offline.device / "identity" / "trust.json").exists():
         pytest.skip("an earlier test has pinned a key")
     done = offline.agent("run-bundle", str(offline.bundle), "--out", str(tmp_path / "out"))
@@ -159,7 +159,7 @@ def test_a_changed_order_is_refused_and_the_refusal_can_be_imported(
     assert "untrusted (bad signature)" in str(reason)
 
 
-def test_results_that_somebody_changed_are_refused(offline: Offline, tmp_path: Path) -> None:
+def test_changed_results_are_refused(offline: Offline, tmp_path: Path) -> None:
     """And then the true ones are taken in, once however often they come."""
     again = tmp_path / "again"
     offline.export(offline.job, again)

@@ -265,7 +265,7 @@ def test_a_controller_that_went_back_gets_its_records_again() -> None:
     assert upload.after_seq == 1
 
 
-def test_what_is_acknowledged_beyond_the_end_is_not_believed() -> None:
+def test_an_acknowledgment_beyond_the_end_is_capped() -> None:
     device = FakeShell()
     device.connect()
     key = device.run(1)
@@ -442,7 +442,7 @@ def test_leaving_hands_the_job_back_and_says_bye() -> None:
     assert actions[0] == Bye("asked") and h.Quit() in actions
 
 
-def test_leaving_does_not_wait_for_ever() -> None:
+def test_shutdown_has_a_time_limit() -> None:
     device = FakeShell()
     device.connect()
     device.run(1)

@@ -111,7 +111,7 @@ def test_a_device_that_none_fits_is_reported_why(
     assert reason in found.reasons
 
 
-def test_it_is_obtained_like_any_artefact_from_the_mirror_first(tmp_path: Path) -> None:
+def test_it_is_obtained_like_any_artifact_from_the_mirror_first(tmp_path: Path) -> None:
     data = b"an archive"
     named = files("any").replace(f"{16 + ord('a'):064x}", sha256_hex(data))
     named = named.replace("size_bytes = 5", f"size_bytes = {len(data)}")

@@ -229,7 +229,7 @@ tags = ["px-224"]
 DATASET = '[dataset]\nlayout = "npz"\nsamples = 4\n'
 
 
-def test_a_models_tag_picks_the_data_sets_artefact(tmp_path: Path) -> None:
+def test_a_models_tag_selects_the_datasets_artifact(tmp_path: Path) -> None:
     data = "".join(
         artifact(f"d{px}.npz", px, f'tags = ["px-{px}"]', "dataset") for px in (160, 224)
     )

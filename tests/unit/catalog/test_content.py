@@ -157,7 +157,7 @@ def test_fetched_models_are_pinned() -> None:
                     assert re.fullmatch("[0-9a-f]{64}", place.wheel_sha256)
 
 
-def test_what_is_shipped_is_small_and_carries_its_licence() -> None:
+def test_shipped_files_are_small_and_have_a_license() -> None:
     shipped = 0
     for component in (*MODELS, *CATALOG.all("dataset")):
         own = [artifact for artifact in component.artifacts if artifact.file]

@@ -68,7 +68,7 @@ def test_every_file_of_a_model_or_data_set_is_declared() -> None:
             }
 
 
-def test_shipped_data_carries_its_licence() -> None:
+def test_shipped_data_has_a_license() -> None:
     notice = (BUILTIN / "dataset" / "fashion-mnist-1000" / "NOTICE").read_text()
     assert "Zalando" in notice
     assert "Permission is hereby granted" in notice

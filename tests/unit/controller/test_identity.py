@@ -74,7 +74,7 @@ def test_no_rule_mixes_anyone_with_others() -> None:
         assert rule.anyone or rule.devices or rule.operators
 
 
-def test_nobody_may_what_is_in_no_rule() -> None:
+def test_a_call_without_a_rule_is_forbidden_to_all() -> None:
     for kind in IdentityKind:
         assert not CallRule().allows(Caller(kind, "x", "x", Role.ADMIN))
 
@@ -269,7 +269,7 @@ def test_a_signing_request_with_a_changed_byte_is_refused(place: int, flip: int)
 
 @pytest.mark.fuzz("certificate of a caller")
 @given(st.binary(max_size=3000))
-def test_any_bytes_are_a_certificate_of_somebody_or_are_refused(data: bytes) -> None:
+def test_any_bytes_that_are_no_certificate_are_refused(data: bytes) -> None:
     with pytest.raises(FleetmarkError) as caught:
         certificates.read_peer(data)
     assert caught.value.kind is ErrorKind.UNAUTHENTICATED

@@ -35,7 +35,7 @@ def write(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-def foreign_tree(
+def third_party_tree(
     folder: Path,
     results: Iterable[tuple[str, str]] = (
         ("singlestream", "singlestream"),
