@@ -108,7 +108,7 @@ class SimulatedController:
         self.overwritten: set[AttemptKey] = set()
         """Attempts with records that were acknowledged, but not in the backup that was restored."""
         self.discarded: set[AttemptKey] = set()
-        """Attempts that a welcome directed the device to delete: it sends no more of their records."""
+        """Attempts that a welcome directed the device to delete: it sends none of their records."""
         self._last_heard: dict[str, float] = {}
         self._reported_idle: set[str] = set()
         self._backup: Backup | None = None

@@ -76,7 +76,7 @@ class Simulation:
         self.jobs = 0
 
     def run(self) -> Outcome:
-        """Run the phases: faults, recovery, idle; check the invariants at each step and at the end."""
+        """Run the phases: faults, recovery, idle; check invariants at each step and at the end."""
         steps = 0
         try:
             self._begin()
