@@ -61,7 +61,7 @@ class Member:
 
 
 async def enroll(address: str, count: int) -> list[tuple[str, str, str, Tls]]:
-    """Identities of that many devices, by the token in the environment."""
+    """Enroll so many devices with the token in the environment."""
     token = os.environ["FLEETMARK_TOKEN"]
     known = parse_token(token)
     host = address.rpartition(":")[0]

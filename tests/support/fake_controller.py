@@ -129,7 +129,7 @@ class FakeController(
         return await asyncio.wait_for(wait(), timeout_s)
 
     def states(self, key: tuple[str, int]) -> list[str]:
-        """States that were reported of an attempt, in order, without repetitions."""
+        """Return the reported states of an attempt, in order, without repetitions."""
         found: list[str] = []
         for report in self.reports:
             name = S.Name(report.state).removeprefix("ATTEMPT_STATE_")

@@ -26,7 +26,7 @@ class LogLine(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The line as text, without time, level and traceback."""
+        """Return the line as text, without time, level and traceback."""
         fields = {key: value for key, value in self.fields.items() if key != "exception"}
         return text_form(self.event, fields)
 

@@ -44,7 +44,7 @@ OUTPUT = {
 
 
 def short_rules(round_name: str, benchmark: str) -> Rules:
-    """MLPerf's rules, but for runs of a moment on 1,000 samples."""
+    """Return MLPerf's rules, changed for short runs on 1,000 samples."""
     found = rules(round_name, benchmark)
     return replace(
         found,

@@ -10,7 +10,7 @@ REG = tarfile.REGTYPE
 
 
 def archive_of(*entries: tuple[str, bytes, bytes]) -> bytes:
-    """(name, type, content), all of them programs if they are files."""
+    """Make an archive of (name, type, content); files are executable."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, kind, content in entries:

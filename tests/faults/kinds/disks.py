@@ -25,7 +25,7 @@ _PAGE_BYTES = 4096
     "torn tail of a spool", logged=r"spool truncated .* removed_bytes=\d+", sample_devices=1, jobs=4
 )
 def torn(fleet: FaultyFleet, chance: random.Random) -> None:
-    """A crash in the middle of a write: half a frame more, or the last frames cut short."""
+    """Damage the spool as a crash in a write does: half a frame more, or frames cut short."""
     device = fleet.sample_devices["bench1"]
     fleet.await_state("RUNNING")
     device.wire.cut()
@@ -50,7 +50,7 @@ def _attempt_states(home: Path) -> list[str]:
 
 
 def mount_skip_reason() -> str:
-    """Why a small file system cannot be mounted here; empty if it can."""
+    """Return why a small file system cannot be mounted here; empty if it can."""
     return "" if os.geteuid() == 0 and shutil.which("mount") else "needs root, for a small tmpfs"
 
 
@@ -94,7 +94,7 @@ def _small_agent(fleet: FaultyFleet) -> None:
     duration_s=1.0,
 )
 def agent_full(fleet: FaultyFleet, chance: random.Random) -> None:
-    """A device that has no room refuses; the other one takes what it refused."""
+    """Fill the disk of one device: it refuses jobs, which the other one runs."""
     time.sleep(chance.uniform(0, 2))
     with _filled(fleet.sample_devices["bench1"].home):
         time.sleep(chance.uniform(3, 5))
@@ -115,7 +115,7 @@ def controller_full(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault("I/O errors of the agent's spool", logged=r"not stored|wait", sample_devices=1, jobs=4)
 def agent_io(fleet: FaultyFleet, chance: random.Random) -> None:
-    """The folder is away, and a file in its place, as after a broken mount."""
+    """Replace the folder by a file, as after a broken mount."""
     spool = fleet.sample_devices["bench1"].home / "spool"
     fleet.await_runs(1)
     away = spool.rename(spool.with_name("away"))
@@ -129,7 +129,7 @@ def agent_io(fleet: FaultyFleet, chance: random.Random) -> None:
     "I/O errors of the controller's store", logged=r"store failed|I/O error|disk", duration_s=0.8
 )
 def controller_io(fleet: FaultyFleet, chance: random.Random) -> None:
-    """Writes beyond 64 KiB of a file fail: the store's log is longer, the text log is not."""
+    """Fail writes beyond 64 KiB of a file: the store's log is longer, the text log is not."""
     time.sleep(chance.uniform(0, 1.5))
     pid = fleet.children["controller"].pid
     _, most = resource.prlimit(pid, resource.RLIMIT_FSIZE)
@@ -151,7 +151,7 @@ def blobs_io(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault("corrupted page of the store", logged=r"cannot be used.*|malformed|damaged", duration_s=0.8)
 def corrupted(fleet: FaultyFleet, chance: random.Random) -> None:
-    """The controller says so and does not start; with the sound copy put back, all goes on."""
+    """Damage the store: the controller reports it and does not start; then restore the copy."""
     fleet.await_runs(1)
     fleet.kill("controller", number=15)
     store = fleet.home / "results.db"

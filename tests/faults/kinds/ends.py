@@ -25,7 +25,7 @@ def _set_protocol_version(fleet: FaultyFleet, name: str, protocol: int) -> None:
     duration_s=1,
 )
 def agent(fleet: FaultyFleet, chance: random.Random) -> None:
-    """It hands the attempt back, and ends within seconds."""
+    """Expect that the agent hands the attempt back and ends within seconds."""
     name, *_ = fleet.await_state("RUNNING")
     time.sleep(chance.uniform(0, 0.8))
     fleet.strike_job(name)
@@ -43,7 +43,7 @@ def agent(fleet: FaultyFleet, chance: random.Random) -> None:
     jobs=3,
 )
 def agent_with_spool(fleet: FaultyFleet, chance: random.Random) -> None:
-    """It keeps its spool: the result arrives after its next start."""
+    """Expect that the agent keeps its spool: the result arrives after its next start."""
     wire = fleet.sample_devices["bench1"].wire
     fleet.await_state("RUNNING")
     wire.cut()
@@ -117,7 +117,7 @@ def _works(fleet: FaultyFleet, name: str) -> bool:
     "agent two versions newer", logged=r"the agent speaks protocol 3, but the controller speaks 1"
 )
 def too_new_agent(fleet: FaultyFleet, chance: random.Random) -> None:
-    """It is refused with a clear line, and welcome again in its old version."""
+    """Expect a clear refusal; the old version is accepted again."""
     time.sleep(chance.uniform(0, 1))
     fleet.kill("bench1")
     _set_protocol_version(fleet, "bench1", 3)
@@ -140,7 +140,7 @@ def newer_controller(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault("older controller on a newer store", logged=r"written by a newer version .* 0999_later")
 def newer_store(fleet: FaultyFleet, chance: random.Random) -> None:
-    """It refuses and changes nothing."""
+    """Expect a refusal that changes nothing."""
     fleet.await_runs(1)
     fleet.kill("controller", _TERM)
     store = fleet.home / "results.db"
@@ -162,7 +162,7 @@ def newer_store(fleet: FaultyFleet, chance: random.Random) -> None:
 
 
 def _killed_migrations(fleet: FaultyFleet) -> None:
-    """Eight first starts, each killed within 80 ms of the store's appearance."""
+    """Start eight times for the first time; kill each within 80 ms of the store's appearance."""
     chance = random.Random(fleet.address)
     store = fleet.home / "results.db"
     for _ in range(8):
@@ -190,4 +190,4 @@ def _killed_migrations(fleet: FaultyFleet) -> None:
 
 @fault("migration killed midway", logged=r"a killed migration", before=_killed_migrations)
 def migration(fleet: FaultyFleet, chance: random.Random) -> None:
-    """The next start has made the store whole; the campaign runs as any."""
+    """Expect that the next start completes the store; the campaign runs as usual."""

@@ -68,7 +68,7 @@ def _hold(fleet: FaultyFleet, chance: random.Random, *ways: str) -> None:
     dataset_bytes=16 * _MIB,
 )
 def download(fleet: FaultyFleet, chance: random.Random) -> None:
-    """It goes on where it was cut: hardly more than the data set comes over the wire."""
+    """Resume at the cut: hardly more bytes than the data set are transferred."""
     wire = fleet.sample_devices["bench1"].wire
     wire.cut_repeatedly(DOWN, _MIB + chance.randrange(_MIB // 4), 10)
     until(lambda: wire.cuts_made == 10, "ten cuts")
@@ -92,7 +92,7 @@ def upload(fleet: FaultyFleet, chance: random.Random) -> None:
 
 
 def _in_namespace(fleet: FaultyFleet) -> None:
-    """Everything in a namespace of its own; agents dial the controller, with no wire between."""
+    """Start the fleet in a network namespace; agents dial the controller without a wire."""
     stack = ExitStack()
     fleet.at_end.append(stack.close)
     fleet.prefix = list(stack.enter_context(own_namespace()).prefix)

@@ -128,7 +128,7 @@ class Target:
     # --- connections ---
 
     def stubs(self, member: Member | None = None, address: str = "") -> Stubs:
-        """Stubs as this member; without one, as anybody on the port for that."""
+        """Return stubs as this member, or without a certificate, on the port for such callers."""
         if member is None:
             shown = grpc.ssl_channel_credentials(self.ca)
             return self._stubs(address or self.entry, shown)
@@ -168,14 +168,14 @@ class Target:
         return Member(request.name, "", Pair(key, reply.certificate))
 
     def enroll(self, name: str, token: str, key: bytes | None = None) -> Member:
-        """An active device."""
+        """Enroll an active device."""
         key, device_id = key or make_key(), str(uuid.uuid4())
         for event in self.stubs().enrollment.Enroll(self.application(name, token, key, device_id)):
             granted = event.certificate
         return Member(granted.name, device_id, Pair(key, granted.certificate))
 
     def apply(self, name: str) -> Member:
-        """A pending device, with a certificate that it should not have."""
+        """Return a pending device with a certificate that it should not have."""
         key, device_id = make_key(), str(uuid.uuid4())
         request = self.application(name, self.token(), key, device_id)
         call = self.stubs().enrollment.Enroll(request)
@@ -184,7 +184,7 @@ class Target:
         return Member(name, device_id, self.forged(key, device_id))
 
     def forged(self, key: bytes, device_id: str, life_s: float = 1000.0) -> Pair:
-        """A certificate by the controller's own CA, as a thief of its key would make it."""
+        """Return a certificate by the controller's own CA, as with a stolen key."""
         from fleetmark_controller.identity.model import IdentityKind
 
         request = certificates.read_request(signing_request(key))
@@ -214,7 +214,7 @@ class Target:
         return session_pb2.Hello(**{**values, **changes})
 
     def connect(self, member: Member, *messages: session_pb2.AgentMessage) -> None:
-        """Say these messages as this member, and hear until the controller ends the stream."""
+        """Send these messages as this member; receive until the controller ends the stream."""
         for _ in self.stubs(member).session.Connect(iter(messages), timeout=PATIENCE_S):
             pass
 
@@ -227,7 +227,7 @@ class Target:
     # --- what must hold afterwards ---
 
     def snapshot(self) -> dict[str, str]:
-        """A digest of each table's rows, besides the audit log."""
+        """Return a digest of each table's rows, except the audit log."""
         uri = f"{(self.fleet.home / 'results.db').as_uri()}?mode=ro"
         connection = sqlite3.connect(uri, uri=True, timeout=10)
         try:
@@ -246,7 +246,7 @@ class Target:
             connection.close()
 
     def refusals(self) -> list[tuple[str, str, str]]:
-        """Rows of the audit log about refusals: who, method, kind."""
+        """Return the rows of the audit log about refusals: actor, method, kind."""
         rows = self.fleet.query(
             "SELECT actor, action, json_extract(detail, '$.kind') FROM audit"
             " WHERE outcome = 'refused' ORDER BY seq"
@@ -254,7 +254,7 @@ class Target:
         return [(str(who), str(act), str(kind)) for who, act, kind in rows]
 
     def answers(self) -> bool:
-        """Whether both ports serve those who belong."""
+        """Return whether both ports serve authorized callers."""
         health = self.stubs().enrollment.Health(enrollment_pb2.HealthRequest(), timeout=PATIENCE_S)
         listed = self.stubs(self.admin).fleet.ListDevices(
             fleet_pb2.ListDevicesRequest(), timeout=PATIENCE_S
@@ -269,7 +269,7 @@ class Target:
 
 
 def outcome(attack: Callable[[], object]) -> str:
-    """How a call ended: the error's kind, or gRPC's own status, or OK."""
+    """Return how a call ended: the error's kind, gRPC's own status, or OK."""
     try:
         found = attack()
         if isinstance(found, Iterator) and not isinstance(found, (str, bytes)):

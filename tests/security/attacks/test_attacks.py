@@ -108,7 +108,7 @@ def _expired(target: Target) -> object:
 
 
 def _members(target: Target) -> dict[str, Member]:
-    """A pending, a revoked and a removed device: made once, so that attacks change nothing."""
+    """Return a pending, a revoked and a removed device, made once."""
     made: dict[str, Member] = target.__dict__.setdefault("made", {})
     if not made:
         admin = target.stubs(target.admin).fleet
@@ -121,7 +121,7 @@ def _members(target: Target) -> dict[str, Member]:
 
 
 def _tokens(target: Target) -> dict[str, str]:
-    """A usable, a used-up, an expired and a revoked token: made once."""
+    """Return a usable, a used-up, an expired and a revoked token, made once."""
     made: dict[str, str] = target.__dict__.setdefault("tokens", {})
     if not made:
         made["usable"] = target.token()
@@ -441,7 +441,7 @@ def _hello(**changes: object) -> Callable[[Target], object]:
 
 
 def _after_hello(message: S) -> Callable[[Target], object]:
-    """The victim's own stream stays: Mallory, registered once, says it."""
+    """Send messages as Mallory, registered once; the victim's own stream stays."""
 
     def run(target: Target) -> object:
         return target.connect(target.mallory, S(hello=target.hello(target.mallory)), message)

@@ -41,7 +41,7 @@ def test_the_table_names_every_call_and_no_other() -> None:
 
 
 def call(channel: grpc.Channel, path: str, timeout_s: float = 20.0) -> object:
-    """An empty request: it is refused for what it says only after its caller was let in."""
+    """Make a call with an empty request, which is validated only after authorization."""
     method = METHODS[path]
     kinds = {
         (False, False): channel.unary_unary,

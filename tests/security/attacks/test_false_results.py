@@ -98,7 +98,7 @@ class LyingDevice:
         self.append(*records, record(len(records) + 1, "final", final.payload()))
 
     def verdict(self) -> tuple[str, str | None]:
-        """The job's state and the run's validity."""
+        """Return the job's state and the run's validity."""
         job = self.attempt.job_id
 
         def ended() -> bool:
@@ -135,7 +135,7 @@ def unchanged(files: dict[str, bytes]) -> None:
 
 
 def claim(files: dict[str, bytes]) -> None:
-    """The summary says VALID; the detail log beside it does not."""
+    """Claim VALID in the summary, against the detail log."""
     name = "mlperf_log_summary.txt"
     files[name] = files[name].replace(b"INVALID", b"VALID")
 

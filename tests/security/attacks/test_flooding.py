@@ -32,7 +32,7 @@ QUICK_S = 15.0
 
 
 def connections(target: Target, count: int, first: bytes) -> list[socket.socket]:
-    """Half of them on each port."""
+    """Open connections, half of them on each port."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4 * count)), hard))
     found = []

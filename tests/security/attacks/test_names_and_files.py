@@ -93,7 +93,7 @@ def test_an_operator_cannot_make_two_devices_look_alike(target: Target, name: st
 
 
 def device_file(**changes: Any) -> bytes:
-    """What `agent export-identity` writes, with other values, signed by a key of its own."""
+    """Return a file as of `agent export-identity`, with other values, signed by its own key."""
     facts: Any = to_plain(FACTS)
     document = {
         "format": 1,

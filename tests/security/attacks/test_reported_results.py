@@ -174,7 +174,7 @@ def test_the_files_of_an_honest_run_are_saved_where_they_were_asked_for(
 
 
 def carried(lying_device: LyingDevice, values: dict[str, Any]) -> bytes:
-    """A results document of this device with other values, signed by its own key."""
+    """Return a results document of this device with other values, signed by its own key."""
     attempt = lying_device.attempt
     document = {
         "format": 1,

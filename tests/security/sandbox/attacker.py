@@ -138,7 +138,7 @@ for name in ("mlperf_log_summary.txt", "mlperf_log_detail.txt", "samples.i64", "
 
 
 def make_catalog(folder: Path) -> Path:
-    """The toy's catalog with another program and its parameters."""
+    """Write the no-op catalog with another program and its parameters."""
     toy.make_catalog(folder)
     program = folder / "program" / toy.NAME
     (program / "main.py").write_text(PROGRAM)

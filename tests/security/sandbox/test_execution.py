@@ -48,15 +48,15 @@ class Device:
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def reason(self, attack: str) -> str:
-        """How the job of an attack ended, in words; empty: as if nothing had been."""
+        """Return the failure reason of an attack's job; empty if it succeeded."""
         return str(self.jobs[attack]["reason"])
 
     def run(self, attack: str) -> dict[str, Any]:
-        """The run of an attack with its provenance."""
+        """Return the run of an attack with its provenance."""
         return self._json("results", "show", self.jobs[attack]["run_id"], "--json")
 
     def report(self, attack: str) -> dict[str, Any]:
-        """What the program says that it could do."""
+        """Return the program's report of what it could do."""
         assert self.jobs[attack]["state"] in ("SUCCEEDED", "INVALID"), self.jobs[attack]
         folder = self.fleet.folder / f"{self.name}.{attack}"
         self.ok("results", "show", self.jobs[attack]["run_id"], "--save", str(folder))

@@ -124,7 +124,7 @@ class Attacker:
         return self._stolen_release("expired")
 
     def other_release(self) -> bytes:
-        """The order is of one release, what it names of another."""
+        """Send an order of one release that names files of another."""
         return self.with_release((HOME / "loot" / "other").read_bytes())
 
     def release_without_it(self) -> bytes:
@@ -177,7 +177,7 @@ class Attacker:
         return self.with_lock(lock)
 
     def swapped_file(self) -> bytes:
-        """What is served under the digest of the program are other bytes."""
+        """Serve other bytes under the digest of the program."""
         return self.signed()
 
     def other_device(self) -> bytes:

@@ -68,7 +68,7 @@ class CompromisedFleet:
         self.key = self._prepare()
 
     def _prepare(self) -> CatalogKey:
-        """An honest life first: keys, a release, a device that has seen it."""
+        """Prepare keys, a release, and a device that has verified it."""
         fleet = self.fleet
         fleet.start_controller(*self.arguments)
         fleet.start_agent("board")
@@ -113,7 +113,7 @@ class CompromisedFleet:
         until(lambda: fleet.run("fleet", "list").returncode == 0, "the taken controller")
 
     def schedule(self, *words: str) -> tuple[str, str]:
-        """State and reason of the job, when it has ended."""
+        """Return state and reason of the job after its end."""
         marks = str(self.marks)
         done = self.fleet.run(
             *("schedule", "toy", "--fleet", "name=device", "--param", f"marks={marks}", "--wait"),
