@@ -50,7 +50,7 @@ _SETTLE_S = 10.0
 _SETTINGS = "heartbeat_idle_s = 15.0\nlease_s = 45.0\nadvertise = false\ncatalogs = [{!r}]\n"
 
 
-def say(text: str) -> None:
+def print_step(text: str) -> None:
     """Print the current step."""
     print(f"» {text}", flush=True)
 
@@ -206,18 +206,18 @@ def measure_fleetmark(plan: Plan, folder: Path, found: Figures) -> None:
         credentials = str(folder / "controller" / "identity" / "admin.json")
         with Client(lab.address, credentials) as client:
             fleetmark = MeasuredController(lab, client)
-            say("submit to first result, on a real agent")
+            print_step("submit to first result, on a real agent")
             time.sleep(_SETTLE_S)  # the agent detects software after it has registered
             found.cold_s = fleetmark.first_result_s()
             for _ in range(plan.tries):
                 found.first_s.append(fleetmark.first_result_s())
-            say(f"{WATCHERS} watch a job; a line of its log")
+            print_step(f"{WATCHERS} watch a job; a line of its log")
             found.line_s = [fleetmark.line_s() for _ in range(max(1, plan.tries // 4))]
             found.watched_cores = fleetmark.watched_cores(min(10.0, plan.idle_s))
             found.command_s = [fleetmark.command_s() for _ in range(max(1, plan.tries // 4))]
             facts = folder / "capabilities.json"
             facts.write_text(json.dumps(fleetmark.facts()))
-            say(f"{max(plan.sizes)} simulated agents enroll")
+            print_step(f"{max(plan.sizes)} simulated agents enroll")
             words = ("token", "create", "--approve", "--uses", str(max(plan.sizes)), "--json")
             token = json.loads(lab.controller(*words))["token"]
             parts = shares(max(plan.sizes), PROCESSES)
@@ -234,7 +234,7 @@ def measure_fleetmark(plan: Plan, folder: Path, found: Figures) -> None:
             with ClientProcesses(children) as clients:
                 clients.ready()
                 for size in plan.sizes:
-                    say(f"{size} agents connect, heartbeat, get jobs")
+                    print_step(f"{size} agents connect, heartbeat, get jobs")
                     found.fleetmark[size] = fleetmark.measure(clients, firsts, size, plan)
 
 
@@ -258,7 +258,7 @@ def main() -> int:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="fleetmark-bench-") as scratch:
         folder = Path(scratch)
-        say(f"bare grpc.aio: {' and '.join(map(str, sizes))} streams")
+        print_step(f"bare grpc.aio: {' and '.join(map(str, sizes))} streams")
         found.bare = measure_bare(plan, folder / "bare")
         measure_fleetmark(plan, folder / "ours", found)
         found.child_s = bare_child_s(folder / "ours", given.tries)
@@ -277,11 +277,11 @@ def main() -> int:
 
 def measure_peers(count: int, folder: Path, found: Figures) -> None:
     """Measure labgrid and Flower with the same work."""
-    labgrid = fleet_peers.environment("labgrid", say)
-    flower = fleet_peers.environment("flower", say)
-    say(f"labgrid: {count} exporters")
+    labgrid = fleet_peers.environment("labgrid", print_step)
+    flower = fleet_peers.environment("flower", print_step)
+    print_step(f"labgrid: {count} exporters")
     found.labgrid_s = fleet_peers.labgrid_visible_s(labgrid, count, PROCESSES, folder / "labgrid")
-    say("Flower: submit to first result")
+    print_step("Flower: submit to first result")
     found.flower_s = fleet_peers.flower_first_result_s(flower, 3, folder / "flower")
 
 

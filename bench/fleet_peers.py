@@ -21,7 +21,7 @@ CACHE = HERE.parent / ".cache" / "bench"
 _PATIENCE_S = 120.0
 
 
-def environment(name: str, say: Callable[[str], None]) -> Path:
+def environment(name: str, print_step: Callable[[str], None]) -> Path:
     """Return the folder with the programs of a peer; install them if they are missing.
 
     Raises:
@@ -31,7 +31,7 @@ def environment(name: str, say: Callable[[str], None]) -> Path:
     digest = hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()[:12]
     folder = CACHE / f"{name}-{digest}"
     if not (folder / "complete").exists():
-        say(f"installing {name} into {folder.relative_to(HERE.parent)} (once)")
+        print_step(f"installing {name} into {folder.relative_to(HERE.parent)} (once)")
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
         pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
         options = ["--disable-pip-version-check", "--require-hashes", "--only-binary", ":all:"]

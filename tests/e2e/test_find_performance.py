@@ -49,7 +49,7 @@ def test_a_search_is_stored_shown_and_reported_to_the_next_run(fleet: Fleet) -> 
 
 
 @pytest.mark.slow
-def test_who_says_it_himself_or_asks_for_something_else_is_reported_nothing(fleet: Fleet) -> None:
+def test_explicit_or_other_parameters_ignore_the_measured_rate(fleet: Fleet) -> None:
     mine = run_of(
         fleet, "--scenario", "Offline", "--mode", "performance", "--param", "target_qps=99"
     )

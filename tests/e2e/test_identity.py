@@ -176,9 +176,7 @@ def test_a_device_without_token_is_reported_how_to_join(fleet: Fleet, tmp_path: 
     assert "controller token create" in done.stderr
 
 
-def test_a_device_says_nothing_to_a_controller_that_it_does_not_know(
-    fleet: Fleet, tmp_path: Path
-) -> None:
+def test_a_device_sends_nothing_to_an_unknown_controller(fleet: Fleet, tmp_path: Path) -> None:
     """The token is another controller's: this one sees a handshake and no call."""
     with fleet_in(tmp_path / "other") as other:
         other.start_controller()

@@ -42,11 +42,11 @@ class Member:
         identity = AgentIdentity(device_id, uuid7(), name, "0", CAPABLE)
         self.session = Session(identity, Ledger(), device_free=True, spooled={})
         self.link = ControllerConnection(
-            grpc_transport.GrpcTransport(address, lambda: tls), self.tell, lambda: None
+            grpc_transport.GrpcTransport(address, lambda: tls), self.handle_event, lambda: None
         )
         self.timer: asyncio.TimerHandle | None = None
 
-    def tell(self, event: h.Event) -> None:
+    def handle_event(self, event: h.Event) -> None:
         loop = asyncio.get_running_loop()
         for action in self.session.handle(event, loop.time()):
             if isinstance(action, h.Send):
@@ -57,7 +57,7 @@ class Member:
             self.timer.cancel()
         due = self.session.next_tick()
         if due is not None:
-            self.timer = loop.call_at(due, self.tell, h.TimerFired())
+            self.timer = loop.call_at(due, self.handle_event, h.TimerFired())
 
 
 async def enroll(address: str, count: int) -> list[tuple[str, str, str, Tls]]:

@@ -342,10 +342,10 @@ class SimulatedController:
         self.connections.append(stream)
         state = {"session": 0}
 
-        def heard(message: m.AgentMessage) -> None:
+        def on_message(message: m.AgentMessage) -> None:
             if life == self._life and self.up:
                 try:
-                    self._heard(stream, state, message)
+                    self._on_message(stream, state, message)
                 except ControllerKilled:
                     return
 
@@ -355,7 +355,7 @@ class SimulatedController:
                     del self.streams[stream.device]
                 self.presence.disconnected(stream.device, state["session"])
 
-        stream.on_controller, stream.closed_at_controller = heard, closed
+        stream.on_controller, stream.closed_at_controller = on_message, closed
         return True
 
     def append(
@@ -378,7 +378,7 @@ class SimulatedController:
         self.acknowledged[whole] = max(self.acknowledged.get(whole, 0), through)
         return through
 
-    def _heard(self, stream: Stream, state: dict[str, int], message: m.AgentMessage) -> None:
+    def _on_message(self, stream: Stream, state: dict[str, int], message: m.AgentMessage) -> None:
         device = stream.device
         if isinstance(message, m.Hello):
             self._last_heard[device] = self.context.now_s

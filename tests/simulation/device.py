@@ -216,7 +216,7 @@ class SimulatedDevice:
             return
         stream = Stream(self.network, self.name)
 
-        def heard(message: Any) -> None:
+        def on_message(message: Any) -> None:
             if life == self._life and self._stream is stream:
                 self.feed(h.MessageReceived(message))
                 if isinstance(message, Bye):
@@ -228,7 +228,7 @@ class SimulatedDevice:
                 self.feed(h.StreamClosed())
                 self.context.after(self.context.random.uniform(0.2, 2.0), lambda: self._dial(life))
 
-        stream.on_device, stream.closed_at_device = heard, closed
+        stream.on_device, stream.closed_at_device = on_message, closed
         unreachable = self.name in self.network.to_controller_down
         if unreachable or not self.controller.accept(stream):
             self.context.after(self.context.random.uniform(0.2, 2.0), lambda: self._dial(life))

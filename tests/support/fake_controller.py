@@ -189,7 +189,7 @@ class FakeController(
         writer = asyncio.ensure_future(self._write(context, outgoing))
         try:
             while (message := await context.read()) is not grpc.aio.EOF:
-                await self._heard(message, outgoing)
+                await self._on_message(message, outgoing)
                 if message.WhichOneof("body") == "bye":
                     break
         finally:
@@ -200,7 +200,7 @@ class FakeController(
         while True:
             await context.write(await outgoing.get())
 
-    async def _heard(self, message: Any, outgoing: asyncio.Queue[Any]) -> None:
+    async def _on_message(self, message: Any, outgoing: asyncio.Queue[Any]) -> None:
         body = message.WhichOneof("body")
         if body == "heartbeat":
             self.heartbeats.append(message.heartbeat)

@@ -82,7 +82,7 @@ def test_selectors_choose_devices_by_what_was_found(selector: str, matches: bool
     assert not parse_selector("onnxruntime>=1.20").matches(bare)
 
 
-def test_the_session_tells_what_is_new_once_and_in_every_hello() -> None:
+def test_the_session_reports_changes_once_and_in_every_hello() -> None:
     identity = AgentIdentity("device", "boot", "board", "0", MEASURED)
     session = Session(identity, Ledger(), device_free=True, spooled={})
     welcome = h.MessageReceived(Welcome(1, "0", "controller", 15.0, 5.0, 30.0))
@@ -204,7 +204,7 @@ async def test_a_helper_that_fails_changes_nothing_and_ends_with_the_agent(helpe
     assert has_ended(pids(helper)[1])
 
 
-async def test_an_agent_registers_first_then_tells_what_it_found(
+async def test_an_agent_registers_first_then_reports_its_software(
     agent: AgentProcess, controller: FakeController, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device = DetectionDevice(tmp_path / "board")

@@ -62,7 +62,7 @@ async def refusal(
     return error.kind, str(error)
 
 
-async def test_a_welcome_tells_the_intervals(
+async def test_a_welcome_contains_the_intervals(
     stub: session_pb2_grpc.SessionStub, x86_device: Capabilities
 ) -> None:
     stream = stub.Connect()

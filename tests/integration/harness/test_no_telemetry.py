@@ -39,7 +39,7 @@ def quiet(tmp_path: Path) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "HOME": str(tmp_path), **NO_TELEMETRY}
 
 
-def test_the_counter_hears_what_is_sent(quiet: dict[str, str]) -> None:
+def test_the_counter_counts_what_is_sent(quiet: dict[str, str]) -> None:
     assert packets_sent(quiet, PYTHON, "-I", "-c", SPEAK) >= 1
     assert packets_sent(quiet, PYTHON, "-I", "-c", "import time; time.sleep(1)") == 0
 

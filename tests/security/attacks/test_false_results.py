@@ -149,7 +149,7 @@ def empty(files: dict[str, bytes]) -> None:
         files[name] = b""
 
 
-def test_honest_results_count(lying_device: LyingDevice) -> None:
+def test_valid_results_count(lying_device: LyingDevice) -> None:
     lying_device.hand_in("singlestream_performance", unchanged)
     state, validity = lying_device.verdict()
     assert (state, validity) in (("SUCCEEDED", "VALID"), ("INVALID", "INVALID"))

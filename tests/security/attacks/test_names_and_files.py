@@ -144,7 +144,7 @@ def test_a_device_file_is_refused_by_name(target: Target, tmp_path: Path, what: 
     assert target.answers()
 
 
-def test_an_honest_device_file_is_taken(target: Target, tmp_path: Path) -> None:
+def test_a_valid_device_file_is_accepted(target: Target, tmp_path: Path) -> None:
     path = tmp_path / "island.json"
     path.write_bytes(device_file())
     done = target.fleet.run("fleet", "add", str(path))

@@ -150,7 +150,7 @@ def test_a_file_record_that_no_reader_could_use_is_not_stored(
     assert stored == 0
 
 
-def test_the_files_of_an_honest_run_are_saved_where_they_were_asked_for(
+def test_the_files_of_a_valid_run_are_saved_where_they_were_asked_for(
     lying_device: LyingDevice, tmp_path: Path
 ) -> None:
     lying_device.hand_in(
@@ -173,7 +173,7 @@ def test_the_files_of_an_honest_run_are_saved_where_they_were_asked_for(
     assert {path.name for path in folder.iterdir()} >= {"mlperf_log_detail.txt", "result.json"}
 
 
-def carried(lying_device: LyingDevice, values: dict[str, Any]) -> bytes:
+def results_document(lying_device: LyingDevice, values: dict[str, Any]) -> bytes:
     """Return a results document of this device with other values, signed by its own key."""
     attempt = lying_device.attempt
     document = {
@@ -214,7 +214,7 @@ def test_a_file_of_results_passes_the_same_checks(
 ) -> None:
     target = lying_device.target
     admin = target.stubs(target.admin)
-    parts = [results_pb2.ImportRequest(data=carried(lying_device, values))]
+    parts = [results_pb2.ImportRequest(data=results_document(lying_device, values))]
     refused = outcome(lambda: admin.results.Import(iter(parts), timeout=20))
     assert refused in ("BAD_MESSAGE", "FENCED", "FORBIDDEN"), refused
     job = lying_device.attempt.job_id
@@ -226,8 +226,8 @@ def test_a_file_of_results_passes_the_same_checks(
         target.fleet.query(f"SELECT * FROM {view}")
 
 
-def test_an_honest_file_of_results_is_taken(lying_device: LyingDevice) -> None:
+def test_a_valid_file_of_results_is_accepted(lying_device: LyingDevice) -> None:
     admin = lying_device.target.stubs(lying_device.target.admin)
-    parts = [results_pb2.ImportRequest(data=carried(lying_device, {}))]
+    parts = [results_pb2.ImportRequest(data=results_document(lying_device, {}))]
     reply = admin.results.Import(iter(parts), timeout=20)
     assert (reply.records, reply.new_records) == (1, 1)

@@ -67,7 +67,7 @@ class Attacker:
     def release(self) -> Envelope:
         return parse_envelope(self.blob(self.order["release_sha256"]))
 
-    def evil_file(self) -> dict[str, Any]:
+    def harmful_file(self) -> dict[str, Any]:
         sha256, size = self.put(EVIL % str(HOME.parent / "marks" / "evil"))
         return {"name": "main.py", "sha256": sha256, "size_bytes": size}
 
@@ -148,13 +148,13 @@ class Attacker:
         lock = self.lock()
         files = lock["program"]["files"]
         lock["program"]["files"] = [
-            self.evil_file() if file["name"] == "main.py" else file for file in files
+            self.harmful_file() if file["name"] == "main.py" else file for file in files
         ]
         return self.with_lock(lock)
 
     def new_wheel(self) -> bytes:
         lock = self.lock()
-        made = {**self.evil_file(), "name": "evil-1.0-py3-none-any.whl"}
+        made = {**self.harmful_file(), "name": "evil-1.0-py3-none-any.whl"}
         lock["environment"]["wheels"] = [*lock["environment"]["wheels"], made]
         return self.with_lock(lock)
 
@@ -162,7 +162,7 @@ class Attacker:
         lock = self.lock()
         package = {
             "name": "evil",
-            "archive": {**self.evil_file(), "name": "evil.tar"},
+            "archive": {**self.harmful_file(), "name": "evil.tar"},
             "unpacked_bytes": 100,
             "bin": ["."],
             "lib": [],

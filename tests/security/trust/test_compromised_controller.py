@@ -168,7 +168,7 @@ def test_an_attack_is_refused_and_named_and_leaves_nothing(
     assert fleet.presence("board") == "online"
 
 
-def test_afterwards_the_device_still_does_honest_work(compromised: CompromisedFleet) -> None:
+def test_afterwards_the_device_still_runs_valid_jobs(compromised: CompromisedFleet) -> None:
     state, reason = compromised.schedule()
     assert (state, reason) == ("SUCCEEDED", "")
     (serial,) = compromised.fleet.query("SELECT release_serial FROM runs ORDER BY run_id DESC")[0]

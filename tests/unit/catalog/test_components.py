@@ -354,7 +354,7 @@ def test_an_os_can_be_required(tmp_path: Path) -> None:
     assert run(catalog).reasons == ("os/droid needs os=android: os is linux",)
 
 
-def test_an_explanation_tells_what_was_taken_and_what_not() -> None:
+def test_an_explanation_lists_what_was_selected_and_what_not() -> None:
     catalog = load_catalog()
     configuration = expand(catalog, "fashion-mnist")[0]
     device = sample_device(interpreter("3.14.0"), interpreter("3.11.2"))

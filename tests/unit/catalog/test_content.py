@@ -191,7 +191,7 @@ PROVIDED = [
 
 
 @pytest.mark.parametrize(("name", "role", "output"), PROVIDED)
-def test_what_only_a_operator_can_get_says_so(
+def test_files_that_only_an_operator_can_get_are_reported(
     tmp_path: Path, name: str, role: str, output: str
 ) -> None:
     resolution = resolve(CATALOG, expand(CATALOG, name)[0], sample_device(), HARNESS)
