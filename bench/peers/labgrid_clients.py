@@ -35,7 +35,7 @@ async def exporters(address: str, first: int, count: int) -> None:
         startup.startup.version, startup.startup.name = "26.0.1", f"simulated{number:04}"
         resource = pb.ExporterInMessage()
         resource.resource.path.group_name = f"simulated{number:04}"
-        resource.resource.path.resource_name = "board"
+        resource.resource.path.resource_name = "device"
         resource.resource.cls = "NetworkService"
         resource.resource.params["address"].string_value = "192.0.2.1"
         resource.resource.avail = True

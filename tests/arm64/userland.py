@@ -8,7 +8,7 @@ Python (Debian 12's qemu crashes ONNX Runtime and LiteRT). Packages come from th
 sources and package index. The folder is named by the digest of what decides its content, and
 appears whole or not at all; `digests.json` in it says what it was made from.
 
-What is inside believes that it is on a board: `root/usr/bin/python3.11` is a script that starts the
+Inside, `root/usr/bin/python3.11` is a script that starts the
 emulator with that script's own path, so that `sys.executable` and all child processes stay aarch64.
 """
 

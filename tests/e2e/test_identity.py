@@ -186,11 +186,11 @@ def test_a_device_sends_nothing_to_an_unknown_controller(fleet: Fleet, tmp_path:
 
         crossed = replace(known, entry_port=port).text()
         before = fleet.query("SELECT count(*) FROM audit")
-        done = start(fleet, "--home", str(tmp_path / "board"), "--token", crossed)
+        done = start(fleet, "--home", str(tmp_path / "device"), "--token", crossed)
         assert done.returncode == 4
         assert "not the expected controller" in done.stderr
         assert fleet.query("SELECT count(*) FROM audit") == before
-        assert not (tmp_path / "board" / "identity" / "key.pem").exists()
+        assert not (tmp_path / "device" / "identity" / "key.pem").exists()
 
 
 def test_a_revoked_device_is_gone_within_five_seconds_and_comes_back_as_another(
@@ -303,8 +303,8 @@ def test_certificates_are_renewed_over_a_running_job(tmp_path: Path) -> None:
         with (fleet.home / "config.toml").open("a") as file:
             file.write("certificate_life_s = 12.0\n")
         fleet.start_controller()
-        fleet.start_agent("board")
-        pid = fleet.children["board"].pid
+        fleet.start_agent("device")
+        pid = fleet.children["device"].pid
         done = fleet.run("schedule", "fashion-mnist", "--scenario", "SingleStream")
         assert done.returncode == 0, done.stderr
         renewals = "SELECT count(*) FROM audit WHERE action = 'device.renew'"
@@ -314,8 +314,8 @@ def test_certificates_are_renewed_over_a_running_job(tmp_path: Path) -> None:
             "the jobs",
         )
         assert fleet.query("SELECT DISTINCT attempts FROM jobs") == [(1,)], "no job was stopped"
-        assert fleet.children["board"].pid == pid and fleet.children["board"].poll() is None
-        assert "the agent reconnects with it" in fleet.log("board")
+        assert fleet.children["device"].pid == pid and fleet.children["device"].poll() is None
+        assert "the agent reconnects with it" in fleet.log("device")
 
 
 def shifted(fleet: Fleet, seconds: float) -> dict[str, str]:
@@ -361,11 +361,11 @@ def test_clocks_that_are_years_apart_are_named_before_the_token_is_spent(tmp_pat
     with fleet_in(tmp_path) as fleet:
         start_controller_at(fleet, -1000 * DAY_S)
         token = fleet.token
-        done = start(fleet, "--home", str(tmp_path / "board"), "--token", token)
+        done = start(fleet, "--home", str(tmp_path / "device"), "--token", token)
         assert done.returncode == 4
         assert "this device's clock shows" in done.stderr and "Correct the clock" in done.stderr
         assert fleet.query("SELECT used FROM token") == [(0,)]
-        assert not (tmp_path / "board" / "identity" / "key.pem").exists()
+        assert not (tmp_path / "device" / "identity" / "key.pem").exists()
 
 
 def start_controller_at(fleet: Fleet, offset_s: float) -> None:
@@ -456,18 +456,18 @@ def test_a_device_that_an_older_backup_does_not_know_joins_anew_with_a_token(
         done = fleet.run("backup", "--home", str(fleet.home), "--out", str(copy))
         assert done.returncode == 0, done.stderr
         assert stat.S_IMODE((copy / "identity" / "ca.pem").stat().st_mode) == 0o600
-        fleet.start_agent("board")
-        device = listed(fleet, "board")["device_id"]
-        fleet.kill("board")
+        fleet.start_agent("device")
+        device = listed(fleet, "device")["device_id"]
+        fleet.kill("device")
         fleet.kill("controller")
         shutil.rmtree(fleet.home)
         shutil.copytree(copy, fleet.home)
         fleet._token = ""
         fleet.start_controller()
-        child = spawn(fleet, "board")
-        until(lambda: "not registered with this controller" in fleet.log("board"), "its word")
+        child = spawn(fleet, "device")
+        until(lambda: "not registered with this controller" in fleet.log("device"), "its word")
         assert child.poll() is None, "it goes on trying: the right store may come back"
-        fleet.kill("board")
-        spawn(fleet, "board", FLEETMARK_TOKEN=fleet.token)
-        until(lambda: fleet.presence("board") == "online", "the device")
-        assert listed(fleet, "board")["device_id"] == device
+        fleet.kill("device")
+        spawn(fleet, "device", FLEETMARK_TOKEN=fleet.token)
+        until(lambda: fleet.presence("device") == "online", "the device")
+        assert listed(fleet, "device")["device_id"] == device

@@ -31,7 +31,7 @@ class AgentProcess:
         if not (self.home / "identity" / "certificate.pem").exists():
             secure.enroll(self.home, self.controller.address)
         command = [sys.executable, "-m", "fleetmark_agent.cli", "start", "--home", str(self.home)]
-        command += ["--controller", self.controller.address, "--name", "board"]
+        command += ["--controller", self.controller.address, "--name", "device"]
         command += ["--allow-folder", str(self.gates), *flags]
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)

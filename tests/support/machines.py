@@ -103,7 +103,7 @@ def two_machines(
         pytest.skip("needs unshare")
     if refused.returncode:
         pytest.skip("this machine makes no network namespaces")
-    desk, device = Machine("desk", folder), Machine("board", folder)
+    desk, device = Machine("desk", folder), Machine("device", folder)
     try:
         cable = f"fm{os.getpid() % 10000}"
         made = subprocess.run(

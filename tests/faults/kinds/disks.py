@@ -82,7 +82,7 @@ def _filled(folder: Path) -> Iterator[None]:
 def _small_agent(fleet: FaultyFleet) -> None:
     home = fleet.sample_devices["bench1"].home
     (home / "config.toml").write_text("min_free_bytes = 0\n")
-    # More than a controller leaves free on any board: else it would plan without this one.
+    # More than a controller leaves free on any device: else it would plan without this one.
     _small(fleet, home, "128m")
 
 

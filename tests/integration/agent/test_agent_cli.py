@@ -100,7 +100,7 @@ async def test_status_of_no_agent_and_of_a_running_one(
     assert not (tmp_path / "none").exists()
     await agent.start()
     values = json.loads(agent_command("status", "--json", "--home", str(agent.home)).stdout)
-    assert (values["running"], values["connected"], values["name"]) == (True, True, "board")
+    assert (values["running"], values["connected"], values["name"]) == (True, True, "device")
     assert values["pid"] == agent.process.pid if agent.process else False
     await agent.end(signal.SIGKILL)
     done = agent_command("status", "--home", str(agent.home))

@@ -93,7 +93,7 @@ async def test_an_idle_connected_agent_holds_little(
     secure.enroll(home, controller.address)
     lock = try_lock(home / "agent.lock")
     assert lock is not None
-    settings = AgentSettings(home, controller.address, "board", detect_interval_s=0)
+    settings = AgentSettings(home, controller.address, "device", detect_interval_s=0)
     read, write = os.pipe()
     os.write(write, handover_document(settings, "01890000-0000-7000-8000-000000000000", lock, True))
     os.close(write)

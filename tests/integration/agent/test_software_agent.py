@@ -83,7 +83,7 @@ def test_selectors_choose_devices_by_what_was_found(selector: str, matches: bool
 
 
 def test_the_session_reports_changes_once_and_in_every_hello() -> None:
-    identity = AgentIdentity("device", "boot", "board", "0", MEASURED)
+    identity = AgentIdentity("device", "boot", "device", "0", MEASURED)
     session = Session(identity, Ledger(), device_free=True, spooled={})
     welcome = h.MessageReceived(Welcome(1, "0", "controller", 15.0, 5.0, 30.0))
     facts = with_findings(MEASURED, FINDINGS)
@@ -207,7 +207,7 @@ async def test_a_helper_that_fails_changes_nothing_and_ends_with_the_agent(helpe
 async def test_an_agent_registers_first_then_reports_its_software(
     agent: AgentProcess, controller: FakeController, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    device = DetectionDevice(tmp_path / "board")
+    device = DetectionDevice(tmp_path / "device")
     device.program("adb", "echo Version 34.0.4-debian")
     monkeypatch.setenv("PATH", f"{device.bin}:/usr/bin:/bin")
     config = agent.home / "config.toml"
@@ -234,7 +234,7 @@ async def test_an_agent_registers_first_then_reports_its_software(
 
 
 def test_capabilities_show_every_verdict(tmp_path: Path) -> None:
-    device = DetectionDevice(tmp_path / "board")
+    device = DetectionDevice(tmp_path / "device")
     device.program("adb", "echo Version 34.0.4")
     device.program("podman", "exit 3")
     command = [sys.executable, "-m", "fleetmark_agent.cli", "capabilities", "--home", str(tmp_path)]

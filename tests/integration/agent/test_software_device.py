@@ -193,7 +193,7 @@ def test_this_machine_through_the_helper_which_leaves_nothing(tmp_path: Path) ->
     for folder in (home, temporary, bin_):
         folder.mkdir()
     pid = tmp_path / "pid"
-    fake = DetectionDevice(tmp_path / "board").program(
+    fake = DetectionDevice(tmp_path / "device").program(
         "git",
         f"/usr/bin/setsid /bin/sleep 300 & echo $! > {pid}\n"
         "echo nothing > $HOME/.gitconfig; echo git version 2.50.0",
@@ -223,7 +223,7 @@ def test_this_machine_through_the_helper_which_leaves_nothing(tmp_path: Path) ->
 
 @pytest.mark.parametrize("moment", range(6))
 def test_a_helper_that_is_ended_leaves_nothing_either(tmp_path: Path, moment: int) -> None:
-    device, temporary = DetectionDevice(tmp_path / "board"), tmp_path / "tmp"
+    device, temporary = DetectionDevice(tmp_path / "device"), tmp_path / "tmp"
     temporary.mkdir()
     for name in ("git", "cmake", "docker", "podman", "adb", "bwrap"):
         device.program(name, f"/bin/sleep 300 & echo $$ $! >> {tmp_path}/pids; /bin/sleep 300")

@@ -41,7 +41,7 @@ def hello(facts: Capabilities, **changes: object) -> session_pb2.AgentMessage:
         "protocol": 1,
         "agent_version": "0",
         "device_id": "d1",
-        "name": "board",
+        "name": "device",
         "boot_id": "b",
         "capabilities": capabilities_to(facts),
         "idle": True,

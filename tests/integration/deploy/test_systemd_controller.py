@@ -44,10 +44,10 @@ def device(
     address: str, kit: Path, python: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[SystemdDevice]:
     """Controller and agent on one host; the tests of this module build upon each other."""
-    folder = tmp_path_factory.mktemp("board")
+    folder = tmp_path_factory.mktemp("device")
     copy_context(folder / "src")
-    (folder / "board").mkdir()
-    with booted_device(folder / "board") as made:
+    (folder / "device").mkdir()
+    with booted_device(folder / "device") as made:
         if made is None:
             pytest.skip("systemd does not come up in namespaces here")
         made.copy(folder / "src", "/srv/src")
@@ -61,7 +61,7 @@ def device(
         made.until(lambda: ask(made, address, "fleet", "list").returncode == 0, UNIT)
         token = json.loads(ask(made, address, "token", "create", "--approve", "--json").stdout)
         made.ask("sh", "-c", f"umask 077 && echo '{token['token']}' >/srv/token")
-        install = ("sh", "/srv/kit/install-agent.sh", "--python", python, "--name", "board")
+        install = ("sh", "/srv/kit/install-agent.sh", "--python", python, "--name", "device")
         made.ask(*install, "--controller", address, "--token-file", "/srv/token")
         made.until(lambda: b"online" in listed(made, address), "fleetmark-agent.service")
         yield made

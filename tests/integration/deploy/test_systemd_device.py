@@ -41,20 +41,20 @@ def device(
     fleet: Fleet, kit: Path, python: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[SystemdDevice]:
     """A device with the installed agent; the tests of this module build upon each other."""
-    with booted_device(tmp_path_factory.mktemp("board")) as made:
+    with booted_device(tmp_path_factory.mktemp("device")) as made:
         if made is None:
             pytest.skip("systemd does not come up in namespaces here")
         made.copy(kit, "/srv/kit")
         made.ask("sh", "-c", f"umask 077 && echo '{fleet.token}' >/srv/token")
         install(
-            *(made, "--python", python, "--controller", fleet.address, "--name", "board"),
+            *(made, "--python", python, "--controller", fleet.address, "--name", "device"),
             *("--token-file", "/srv/token", "--controls"),
         )
-        made.until(lambda: fleet.presence("board") == "online", UNIT)
+        made.until(lambda: fleet.presence("device") == "online", UNIT)
         made.ask("install", "-d", "-o", "fleetmark-agent", MARKS)
         made.ask("sed", "-i", f'1i allow_folders = ["{MARKS}"]', f"{HOME}/config.toml")
         made.ask("systemctl", "restart", UNIT)
-        made.until(lambda: fleet.presence("board") == "online", UNIT)
+        made.until(lambda: fleet.presence("device") == "online", UNIT)
         yield made
 
 
@@ -142,7 +142,7 @@ def test_a_unit_that_is_stopped_ends_its_job_and_leaves_nothing(
     assert not [line for line in processes(device) if "supervisor" in line or "main.py" in line]
     until(lambda: not processes(device), "the end of all processes", patience_s=15)
     device.ask("systemctl", "start", UNIT)
-    until(lambda: fleet.presence("board") == "online", "the agent")
+    until(lambda: fleet.presence("device") == "online", "the agent")
     assert marks(device, "end") == ended
 
 
@@ -163,7 +163,7 @@ def test_an_upgrade_restarts_it_as_the_same_device(
     install(dut, "--wheel", f"/srv/{newer.name}", "--python", python)
     until(lambda: dut.show(UNIT, "MainPID") not in ("0", before), "the new agent")
     assert dut.ask("agent", "--version") == "0.1.1"
-    until(lambda: fleet.presence("board") == "online", "the new agent")
+    until(lambda: fleet.presence("device") == "online", "the new agent")
     assert fleet.query("SELECT device_id FROM devices WHERE name = 'device'") == device
 
 

@@ -21,7 +21,7 @@ class Offline:
 
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
-        self.device = fleet.folder / "board"
+        self.device = fleet.folder / "device"
         self.marks = fleet.marks
         self.device.mkdir(mode=0o700)
         (self.device / "config.toml").write_text(f'allow_folders = ["{self.marks}"]\n')

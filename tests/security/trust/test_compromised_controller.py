@@ -71,7 +71,7 @@ class CompromisedFleet:
         """Prepare keys, a release, and a device that has verified it."""
         fleet = self.fleet
         fleet.start_controller(*self.arguments)
-        fleet.start_agent("board")
+        fleet.start_agent("device")
         assert self.schedule() == ("SUCCEEDED", "")
         loot = fleet.home / "loot"
         loot.mkdir()
@@ -93,7 +93,7 @@ class CompromisedFleet:
         self._store_stolen_release("other", type(release)(**other), key)
         fleet.kill("controller")
         self._serve()
-        until(lambda: fleet.presence("board") == "online", "the device at the taken controller")
+        until(lambda: fleet.presence("device") == "online", "the device at the taken controller")
         return key
 
     def _store_stolen_release(self, name: str, release: object, key: CatalogKey) -> None:
@@ -139,14 +139,14 @@ def compromised(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compromise
     finally:
         if made is not None:
             made.fleet.stop()
-            print(made.fleet.log("controller")[-3000:], made.fleet.log("board")[-3000:])
+            print(made.fleet.log("controller")[-3000:], made.fleet.log("device")[-3000:])
 
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_an_attack_is_refused_and_named_and_leaves_nothing(
     compromised: CompromisedFleet, name: str
 ) -> None:
-    fleet, device = compromised.fleet, compromised.fleet.folder / "board"
+    fleet, device = compromised.fleet, compromised.fleet.folder / "device"
     before, trusted = compromised.begun(), (device / "identity" / "trust.json").read_text()
     blobs = {path.name for path in (device / "cache" / "blobs" / "sha256").glob("*/*")}
     if name == "swapped_file":
@@ -165,7 +165,7 @@ def test_an_attack_is_refused_and_named_and_leaves_nothing(
     assert {path.name for path in (device / "cache" / "blobs" / "sha256").glob("*/*")} <= blobs
     after = json.loads((device / "identity" / "trust.json").read_text())
     assert after["serial"] == json.loads(trusted)["serial"]
-    assert fleet.presence("board") == "online"
+    assert fleet.presence("device") == "online"
 
 
 def test_afterwards_the_device_still_runs_valid_jobs(compromised: CompromisedFleet) -> None:

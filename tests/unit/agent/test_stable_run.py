@@ -1,4 +1,4 @@
-"""Stable runs on a board: what is waited for, what is set, and that it is always set back."""
+"""Stable runs on a device: its conditions, its settings, and that they are always restored."""
 
 from __future__ import annotations
 
