@@ -13,7 +13,7 @@ from certificate import write_certificate
 from fleet_children import (
     PROCESSES,
     Child,
-    Herd,
+    ClientProcesses,
     Pace,
     Phase,
     resident_mib,
@@ -45,9 +45,9 @@ def measure_bare(plan: Plan, folder: Path) -> dict[int, Size]:
         for first, part in zip(firsts, parts, strict=True)
     ]
     found = {}
-    with Herd([server]) as only, Herd(clients) as herd:
+    with ClientProcesses([server]) as only, ClientProcesses(clients) as clients_open:
         only.ready()
-        herd.ready()
+        clients_open.ready()
         pem = certificate.read_bytes()
         credentials = grpc.ssl_channel_credentials(pem, key.read_bytes(), pem)
         pids = (server.process.pid, [child.process.pid for child in clients])
@@ -58,8 +58,8 @@ def measure_bare(plan: Plan, folder: Path) -> dict[int, Size]:
             for size in plan.sizes:
                 figures = found[size] = Size()
                 with Phase(figures.connect, *pids):
-                    began = herd.dial(size)
-                figures.visible_s = herd.last - began
+                    began = clients_open.dial(size)
+                figures.visible_s = clients_open.last - began
                 with Phase(figures.idle, *pids):
                     time.sleep(plan.idle_s)
                 figures.server_mib = resident_mib(server.process.pid)
@@ -69,9 +69,9 @@ def measure_bare(plan: Plan, folder: Path) -> dict[int, Size]:
                         pace.wait()
                         began = time.monotonic()
                         push(str(number).encode())
-                        reported = float(clients[place].hears("accepted")[1])
+                        reported = float(clients[place].expect("accepted")[1])
                         figures.dispatch_ms.append(1000 * (reported - began))
-                herd.leave()
+                clients_open.leave()
     return found
 
 

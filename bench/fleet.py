@@ -29,7 +29,7 @@ from baseline_fleet import bare_child_s, measure_bare
 from fleet_children import (
     PROCESSES,
     Child,
-    Herd,
+    ClientProcesses,
     Pace,
     Phase,
     raise_file_limit,
@@ -50,12 +50,12 @@ _SETTLE_S = 10.0
 _SETTINGS = "heartbeat_idle_s = 15.0\nlease_s = 45.0\nadvertise = false\ncatalogs = [{!r}]\n"
 
 
-def say(text: str) -> None:
+def print_step(text: str) -> None:
     """Print the current step."""
     print(f"» {text}", flush=True)
 
 
-class Ours:
+class MeasuredController:
     """A controller with its agents, as measured by this bench."""
 
     def __init__(self, lab: Lab, client: Client) -> None:
@@ -139,7 +139,7 @@ class Ours:
         """Return how many of the simulated agents a listing shows online."""
         from fleetmark_protos.v1 import fleet_pb2
 
-        request = fleet_pb2.ListDevicesRequest(selector="name=herd*")
+        request = fleet_pb2.ListDevicesRequest(selector="name=simulated*")
         listed = self.client.call(self.client.fleet.ListDevices, request).devices
         return sum(device.presence == "online" for device in listed)
 
@@ -152,12 +152,12 @@ class Ours:
         (real,) = self.client.call(self.client.fleet.ListDevices, request).devices
         return to_plain(real.capabilities)
 
-    def measure(self, herd: Herd, firsts: list[int], size: int, plan: Plan) -> Size:
+    def measure(self, clients: ClientProcesses, firsts: list[int], size: int, plan: Plan) -> Size:
         """Measure one fleet size."""
         found = Size()
-        pids = (self.pid, [child.process.pid for child in herd.children])
+        pids = (self.pid, [child.process.pid for child in clients.children])
         with Phase(found.connect, *pids):
-            began = herd.dial(size)
+            began = clients.dial(size)
             # No listing before all agents were answered: a listing of a thousand devices costs
             # time, too.
             until(lambda: self.online() == size, f"{size} agents in the list")
@@ -171,13 +171,13 @@ class Ours:
             for place, number in targets(size, firsts, plan.dispatches):
                 pace.wait()
                 began = time.monotonic()
-                self.submit(f"name=herd{number:04}")
-                job_id, reported, at_unix_ns = herd.children[place].hears("accepted")
+                self.submit(f"name=simulated{number:04}")
+                job_id, reported, at_unix_ns = clients.children[place].expect("accepted")
                 found.submit_ms.append(1000 * (float(reported) - began))
                 orders[job_id] = int(at_unix_ns)
         ready = self.ready_unix_ns()
         found.dispatch_ms = [(at - ready[job_id]) / 1e6 for job_id, at in orders.items()]
-        herd.leave()
+        clients.leave()
         return found
 
     def ready_unix_ns(self) -> dict[str, int]:
@@ -189,7 +189,7 @@ class Ours:
         return {job.job_id: parse_iso(job.created_at) for job in jobs}
 
 
-def measure_ours(plan: Plan, folder: Path, found: Figures) -> None:
+def measure_fleetmark(plan: Plan, folder: Path, found: Figures) -> None:
     """Measure a controller with one real agent and many simulated ones."""
     from tests.support import noop_benchmark as toy
 
@@ -205,19 +205,19 @@ def measure_ours(plan: Plan, folder: Path, found: Figures) -> None:
         lab.start_agent("real", f"allow_folders = [{str(folder / 'marks')!r}]\n")
         credentials = str(folder / "controller" / "identity" / "admin.json")
         with Client(lab.address, credentials) as client:
-            ours = Ours(lab, client)
-            say("submit to first result, on a real agent")
+            fleetmark = MeasuredController(lab, client)
+            print_step("submit to first result, on a real agent")
             time.sleep(_SETTLE_S)  # the agent detects software after it has registered
-            found.cold_s = ours.first_result_s()
+            found.cold_s = fleetmark.first_result_s()
             for _ in range(plan.tries):
-                found.first_s.append(ours.first_result_s())
-            say(f"{WATCHERS} watch a job; a line of its log")
-            found.line_s = [ours.line_s() for _ in range(max(1, plan.tries // 4))]
-            found.watched_cores = ours.watched_cores(min(10.0, plan.idle_s))
-            found.command_s = [ours.command_s() for _ in range(max(1, plan.tries // 4))]
+                found.first_s.append(fleetmark.first_result_s())
+            print_step(f"{WATCHERS} watch a job; a line of its log")
+            found.line_s = [fleetmark.line_s() for _ in range(max(1, plan.tries // 4))]
+            found.watched_cores = fleetmark.watched_cores(min(10.0, plan.idle_s))
+            found.command_s = [fleetmark.command_s() for _ in range(max(1, plan.tries // 4))]
             facts = folder / "capabilities.json"
-            facts.write_text(json.dumps(ours.facts()))
-            say(f"{max(plan.sizes)} simulated agents enroll")
+            facts.write_text(json.dumps(fleetmark.facts()))
+            print_step(f"{max(plan.sizes)} simulated agents enroll")
             words = ("token", "create", "--approve", "--uses", str(max(plan.sizes)), "--json")
             token = json.loads(lab.controller(*words))["token"]
             parts = shares(max(plan.sizes), PROCESSES)
@@ -226,16 +226,16 @@ def measure_ours(plan: Plan, folder: Path, found: Figures) -> None:
             children = [
                 Child(
                     [sys.executable, program, lab.address, first, part, facts],
-                    folder / "herd.log",
+                    folder / "agents.log",
                     {"FLEETMARK_TOKEN": token},
                 )
                 for first, part in zip(firsts, parts, strict=True)
             ]
-            with Herd(children) as herd:
-                herd.ready()
+            with ClientProcesses(children) as clients:
+                clients.ready()
                 for size in plan.sizes:
-                    say(f"{size} agents connect, heartbeat, get jobs")
-                    found.ours[size] = ours.measure(herd, firsts, size, plan)
+                    print_step(f"{size} agents connect, heartbeat, get jobs")
+                    found.fleetmark[size] = fleetmark.measure(clients, firsts, size, plan)
 
 
 def main() -> int:
@@ -258,9 +258,9 @@ def main() -> int:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="fleetmark-bench-") as scratch:
         folder = Path(scratch)
-        say(f"bare grpc.aio: {' and '.join(map(str, sizes))} streams")
+        print_step(f"bare grpc.aio: {' and '.join(map(str, sizes))} streams")
         found.bare = measure_bare(plan, folder / "bare")
-        measure_ours(plan, folder / "ours", found)
+        measure_fleetmark(plan, folder / "ours", found)
         found.child_s = bare_child_s(folder / "ours", given.tries)
         if not given.no_peers:
             measure_peers(min(sizes), folder, found)
@@ -277,11 +277,11 @@ def main() -> int:
 
 def measure_peers(count: int, folder: Path, found: Figures) -> None:
     """Measure labgrid and Flower with the same work."""
-    labgrid = fleet_peers.environment("labgrid", say)
-    flower = fleet_peers.environment("flower", say)
-    say(f"labgrid: {count} exporters")
+    labgrid = fleet_peers.environment("labgrid", print_step)
+    flower = fleet_peers.environment("flower", print_step)
+    print_step(f"labgrid: {count} exporters")
     found.labgrid_s = fleet_peers.labgrid_visible_s(labgrid, count, PROCESSES, folder / "labgrid")
-    say("Flower: submit to first result")
+    print_step("Flower: submit to first result")
     found.flower_s = fleet_peers.flower_first_result_s(flower, 3, folder / "flower")
 
 

@@ -56,7 +56,7 @@ class Member:
         """Set up the state of an agent that was started but does not connect yet."""
         self._session = Session(self._identity, Ledger(), device_free=True, spooled={})
         self._transport = grpc_transport.GrpcTransport(self._address, lambda: self._tls)
-        self._link = ControllerConnection(self._transport, self._tell, lambda: None)
+        self._link = ControllerConnection(self._transport, self._on_event, lambda: None)
         self._greeted = False
 
     def dial(self) -> None:
@@ -72,7 +72,7 @@ class Member:
             await asyncio.wait({self._task})
             await self._transport.close()
 
-    def _tell(self, event: h.Event) -> None:
+    def _on_event(self, event: h.Event) -> None:
         loop = asyncio.get_running_loop()
         events: list[h.Event] = [event]
         while events:
@@ -94,7 +94,7 @@ class Member:
             self._timer.cancel()
         due = self._session.next_tick()
         if due is not None:
-            self._timer = loop.call_at(due, self._tell, h.TimerFired())
+            self._timer = loop.call_at(due, self._on_event, h.TimerFired())
 
 
 async def enrolled(address: str, first: int, count: int) -> list[tuple[str, str, Tls]]:
@@ -112,8 +112,8 @@ async def enrolled(address: str, first: int, count: int) -> list[tuple[str, str,
     ) as entry:
         stub = enrollment_pb2_grpc.EnrollmentStub(entry)
 
-        async def enrol(number: int) -> None:
-            device_id, name, key = uuid7(), f"herd{number:04}", make_key()
+        async def enroll(number: int) -> None:
+            device_id, name, key = uuid7(), f"simulated{number:04}", make_key()
             request = enrollment_pb2.EnrollRequest(
                 token=token, csr=signing_request(key), device_id=device_id, name=name
             )
@@ -123,7 +123,7 @@ async def enrolled(address: str, first: int, count: int) -> list[tuple[str, str,
                         tls = Tls(ca, key, event.certificate.certificate)
                         found.append((device_id, name, tls))
 
-        await asyncio.gather(*(enrol(number) for number in range(first, first + count)))
+        await asyncio.gather(*(enroll(number) for number in range(first, first + count)))
     return sorted(found, key=lambda item: item[1])
 
 

@@ -44,25 +44,25 @@ class Child:
     ) -> None:
         """Start the process; its stderr is appended to `log`."""
         self._log = log
-        with log.open("ab") as complaints:
+        with log.open("ab") as stderr_file:
             self.process = subprocess.Popen(
                 [str(word) for word in words],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=complaints,
+                stderr=stderr_file,
                 env={**os.environ, **(environment or {})},
                 text=True,
             )
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         threading.Thread(target=self._read, daemon=True).start()
 
-    def tell(self, line: str) -> None:
+    def send_line(self, line: str) -> None:
         """Write a line to the child."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"{line}\n")
         self.process.stdin.flush()
 
-    def hears(self, word: str) -> list[str]:
+    def expect(self, word: str) -> list[str]:
         """Return the words after `word` of the next line that begins with it; drop other lines.
 
         Raises:
@@ -82,7 +82,7 @@ class Child:
             if first == word:
                 return rest
 
-    def hears_number(self) -> float:
+    def expect_number(self) -> float:
         """Return the next line, which must be a number."""
         line = self._lines.get(timeout=PATIENCE_S)
         if not line:
@@ -103,14 +103,14 @@ class Child:
         self._lines.put("")
 
 
-class Herd:
+class ClientProcesses:
     """Clients in several processes, which are killed at the end of the block."""
 
     def __init__(self, children: Sequence[Child]) -> None:
         """Take over started children."""
         self.children = children
 
-    def __enter__(self) -> Herd:
+    def __enter__(self) -> ClientProcesses:
         return self
 
     def __exit__(
@@ -125,7 +125,7 @@ class Herd:
     def ready(self) -> None:
         """Wait until all children are ready."""
         for child in self.children:
-            child.hears("ready")
+            child.expect("ready")
 
     def dial(self, count: int) -> float:
         """Connect `count` clients and wait until each was answered; return the start time.
@@ -134,21 +134,21 @@ class Herd:
         """
         each = list(zip(self.children, shares(count, len(self.children)), strict=True))
         for child, share in each:
-            child.tell(f"prepare {share}")
+            child.send_line(f"prepare {share}")
         for child, _ in each:
-            child.hears("prepared")
+            child.expect("prepared")
         began = time.monotonic()
         for child, share in each:
-            child.tell(f"dial {share}")
-        self.last = max(float(child.hears("connected")[0]) for child in self.children)
+            child.send_line(f"dial {share}")
+        self.last = max(float(child.expect("connected")[0]) for child in self.children)
         return began
 
     def leave(self) -> None:
         """Disconnect all clients."""
         for child in self.children:
-            child.tell("leave")
+            child.send_line("leave")
         for child in self.children:
-            child.hears("left")
+            child.expect("left")
 
 
 def shares(count: int, parts: int) -> list[int]:

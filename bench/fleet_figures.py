@@ -64,7 +64,7 @@ class Size:
 class Figures:
     """All figures: of Fleetmark, of the baseline and of the peers."""
 
-    ours: dict[int, Size] = field(default_factory=dict)
+    fleetmark: dict[int, Size] = field(default_factory=dict)
     bare: dict[int, Size] = field(default_factory=dict)
     first_s: list[float] = field(default_factory=list)
     cold_s: float = 0.0
@@ -88,7 +88,7 @@ class Row:
     """A line of the table: figures of the same unit, and the goal."""
 
     what: str
-    ours: float
+    fleetmark: float
     floor: float | None = None
     peer: float | None = None
     peer_name: str = ""
@@ -109,11 +109,11 @@ class Row:
         met = "–" if self.met is None else "yes" if self.met else "MISSED"
         return [
             self.what,
-            shown(self.ours),
+            shown(self.fleetmark),
             shown(self.floor),
-            ratio(self.ours, self.floor),
+            ratio(self.fleetmark, self.floor),
             peer,
-            ratio(self.peer, self.ours),
+            ratio(self.peer, self.fleetmark),
             self.goal or "–",
             met,
         ]
@@ -125,8 +125,8 @@ HEADS = ("", "ours", "floor", "ours/floor", "peer", "peer/ours", "goal", "met")
 def rows(found: Figures) -> list[Row]:
     """Return the table's rows: the figures with their goals."""
     table_rows = []
-    for size, ours in found.ours.items():
-        table_rows += _of_size(found, size, ours, found.bare[size])
+    for size, fleetmark in found.fleetmark.items():
+        table_rows += _of_size(found, size, fleetmark, found.bare[size])
     first, child = statistics.median(found.first_s), statistics.median(found.child_s)
     flower = statistics.median(found.flower_s) if found.flower_s else None
     table_rows += [
@@ -152,32 +152,34 @@ def rows(found: Figures) -> list[Row]:
     return table_rows
 
 
-def _of_size(found: Figures, size: int, ours: Size, bare: Size) -> list[Row]:
-    smallest, largest = size == min(found.ours), size == max(found.ours)
+def _of_size(found: Figures, size: int, fleetmark: Size, bare: Size) -> list[Row]:
+    smallest, largest = size == min(found.fleetmark), size == max(found.fleetmark)
     peer = found.labgrid_s if smallest else None
     goal, met = "", None
     if smallest:
         goal = "< 2 × floor, < labgrid"
-        met = ours.visible_s < 2 * bare.visible_s and (peer is None or ours.visible_s < peer)
+        met = fleetmark.visible_s < 2 * bare.visible_s and (
+            peer is None or fleetmark.visible_s < peer
+        )
     name = f"{size:,} agents"
     named = "labgrid" if peer else ""
     found_rows = [
-        Row(f"{name} visible, s", ours.visible_s, bare.visible_s, peer, named, 2, goal, met),
-        Row("… CPU of the server, s", ours.connect.server_s, bare.connect.server_s),
-        Row("… CPU of the load generator, s", ours.connect.clients_s, bare.connect.clients_s),
+        Row(f"{name} visible, s", fleetmark.visible_s, bare.visible_s, peer, named, 2, goal, met),
+        Row("… CPU of the server, s", fleetmark.connect.server_s, bare.connect.server_s),
+        Row("… CPU of the load generator, s", fleetmark.connect.clients_s, bare.connect.clients_s),
         Row(
             f"{name}: server, cores",
-            ours.server_cores,
+            fleetmark.server_cores,
             bare.server_cores,
             digits=3,
             goal="< 1",
-            met=ours.server_cores < 1,
+            met=fleetmark.server_cores < 1,
         ),
-        Row("… load generator, cores", ours.clients_cores, bare.clients_cores, digits=3),
-        Row(f"{name}: server, MiB", ours.server_mib, bare.server_mib, digits=0),
+        Row("… load generator, cores", fleetmark.clients_cores, bare.clients_cores, digits=3),
+        Row(f"{name}: server, MiB", fleetmark.server_mib, bare.server_mib, digits=0),
     ]
     for share in (0.5, 0.99):
-        value = percentile(ours.dispatch_ms, share)
+        value = percentile(fleetmark.dispatch_ms, share)
         goes = share == 0.99 and largest
         found_rows.append(
             Row(
@@ -192,11 +194,11 @@ def _of_size(found: Figures, size: int, ours: Size, bare: Size) -> list[Row]:
     found_rows += [
         Row(
             f"… from Submit p{share * 100:.0f}, ms",
-            percentile(ours.submit_ms, share),
+            percentile(fleetmark.submit_ms, share),
             percentile(bare.dispatch_ms, share),
             digits=1,
         )
         for share in (0.5, 0.99)
     ]
-    cpu = (ours.dispatch_cpu_ms, bare.dispatch_cpu_ms)
+    cpu = (fleetmark.dispatch_cpu_ms, bare.dispatch_cpu_ms)
     return [*found_rows, Row("… CPU of the server for each, ms", *cpu, digits=1)]

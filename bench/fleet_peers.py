@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from fleet_children import Child, Herd, shares
+from fleet_children import Child, ClientProcesses, shares
 from lab import free_port, until
 
 HERE = Path(__file__).parent
@@ -21,7 +21,7 @@ CACHE = HERE.parent / ".cache" / "bench"
 _PATIENCE_S = 120.0
 
 
-def environment(name: str, say: Callable[[str], None]) -> Path:
+def environment(name: str, print_step: Callable[[str], None]) -> Path:
     """Return the folder with the programs of a peer; install them if they are missing.
 
     Raises:
@@ -31,7 +31,7 @@ def environment(name: str, say: Callable[[str], None]) -> Path:
     digest = hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()[:12]
     folder = CACHE / f"{name}-{digest}"
     if not (folder / "complete").exists():
-        say(f"installing {name} into {folder.relative_to(HERE.parent)} (once)")
+        print_step(f"installing {name} into {folder.relative_to(HERE.parent)} (once)")
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
         pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
         options = ["--disable-pip-version-check", "--require-hashes", "--only-binary", ":all:"]
@@ -47,7 +47,7 @@ def labgrid_visible_s(programs: Path, count: int, processes: int, folder: Path) 
     """
     folder.mkdir()
     address = f"127.0.0.1:{free_port()}"
-    python, herd = programs / "python", HERE / "peers" / "labgrid_herd.py"
+    python, script = programs / "python", HERE / "peers" / "labgrid_clients.py"
     log = folder / "labgrid.log"
     with log.open("ab") as output:
         coordinator = subprocess.Popen(
@@ -60,16 +60,16 @@ def labgrid_visible_s(programs: Path, count: int, processes: int, folder: Path) 
         until(lambda: b"listening on" in log.read_bytes(), "labgrid's coordinator")
         parts = shares(count, processes)
         exporters = [
-            Child([python, herd, "exporters", address, sum(parts[:n]), part], folder / "e.log")
+            Child([python, script, "exporters", address, sum(parts[:n]), part], folder / "e.log")
             for n, part in enumerate(parts)
         ]
-        client = Child([python, herd, "client", address, count], folder / "c.log")
-        with Herd([*exporters, client]) as all_of_them:
+        client = Child([python, script, "client", address, count], folder / "c.log")
+        with ClientProcesses([*exporters, client]) as all_of_them:
             all_of_them.ready()
             began = time.monotonic()
             for child in exporters:
-                child.tell("go")
-            seen = client.hears_number()
+                child.send_line("go")
+            seen = client.expect_number()
             return seen - began
     finally:
         coordinator.kill()

@@ -15,7 +15,7 @@ from fleetmark_core.capabilities import Board, Capabilities, Cpu, Interpreter, M
 GIB = 2**30
 
 # No test depends on how quick the machine is.
-# The same inputs each time: a change is judged by what it changed. `make fuzz` draws others.
+# The same inputs each time, so that results change only with the code. `make fuzz` draws others.
 settings.register_profile(
     "fleetmark", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )

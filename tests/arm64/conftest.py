@@ -1,6 +1,6 @@
 """Emulated arm64 devices and a real x86_64 one at a real controller.
 
-Without an aarch64 userland these tests fail, and say why: whoever asks for them wants them run.
+Without an aarch64 userland these tests fail with the reason; they are selected explicitly.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ class EmulatedFleet(Fleet):
         super().__init__(folder)
         self.userland = userland
         self.has_loadgen = False
-        self.device_python = userland.install_agent(folder / "board")
+        self.device_python = userland.install_agent(folder / "device")
         (self.home / "config.toml").write_text(
             "heartbeat_idle_s = 2.0\nheartbeat_running_s = 2.0\nlease_s = 60.0\n"
         )

@@ -8,7 +8,7 @@ Python (Debian 12's qemu crashes ONNX Runtime and LiteRT). Packages come from th
 sources and package index. The folder is named by the digest of what decides its content, and
 appears whole or not at all; `digests.json` in it says what it was made from.
 
-What is inside believes that it is on a board: `root/usr/bin/python3.11` is a script that starts the
+Inside, `root/usr/bin/python3.11` is a script that starts the
 emulator with that script's own path, so that `sys.executable` and all child processes stay aarch64.
 """
 
@@ -127,7 +127,7 @@ def _make(folder: Path, lock: Path) -> None:
     made_from: dict[str, str] = {lock.name: hashlib.sha256(lock.read_bytes()).hexdigest()}
     with tempfile.TemporaryDirectory(prefix="fleetmark-apt-") as apt:
         for (release, arch, names), place in ((EMULATOR, "qemu"), (USERLAND, "root")):
-            _say(f"fetching {len(names)} packages of Debian {release} for {arch}")
+            _print_step(f"fetching {len(names)} packages of Debian {release} for {arch}")
             source = ForeignDebian(release, arch, Path(apt) / release)
             for package in source.download(names):
                 made_from[package.name] = hashlib.sha256(package.read_bytes()).hexdigest()
@@ -144,7 +144,7 @@ def _make(folder: Path, lock: Path) -> None:
 
 
 def _install_dependencies(made: Userland, lock: Path) -> None:
-    _say("fetching the agent's dependencies as aarch64 wheels")
+    _print_step("fetching the agent's dependencies as aarch64 wheels")
     _run(
         *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
         *("--no-deps", "--only-binary=:all:", "--require-hashes", "--requirement", str(lock)),
@@ -171,7 +171,7 @@ def _run(*command: str) -> str:
     return done.stdout.strip()
 
 
-def _say(text: str) -> None:
+def _print_step(text: str) -> None:
     print(f"» {text}", flush=True)
 
 

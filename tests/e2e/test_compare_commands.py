@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.test_docs import commands
 from tests.support import ROOT
 from tests.support.processes import Fleet, fleet_in
-from tests.support.sample_output import sample_outputs, unlike
+from tests.support.sample_output import sample_outputs, unmatched_lines
 
 pytestmark = pytest.mark.e2e
 SCHEDULE, *COMPARE, RUNS, REPLAY = commands("docs/how-to/comparing.md")
@@ -35,7 +35,7 @@ def test_the_document(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, tmp_path: P
     header = sample_outputs((ROOT / "docs" / "how-to" / "comparing.md").read_text())[
         0
     ].splitlines()[0]
-    assert unlike(header, table.stdout) == []
+    assert unmatched_lines(header, table.stdout) == []
     assert (tmp_path / "compare.md").read_text().startswith("## last:threads=2 against last:th")
     assert bound.returncode == 0, bound.stderr
     suite = ElementTree.fromstring((tmp_path / "compare.xml").read_bytes())
@@ -69,7 +69,7 @@ def test_comparisons_that_cannot_be_made(
 
 
 def test_a_bound_that_is_broken(fleet: Fleet) -> None:
-    """Whichever way round the settings compare, one of the two directions is told or none is."""
+    """Of the two directions of the comparison, at most one reports a broken bound."""
     codes = []
     for a, b in (("1", "2"), ("2", "1")):
         sides = (f"last:threads={a}", f"last:threads={b}")

@@ -101,7 +101,7 @@ class Device:
 @pytest.fixture(scope="module")
 def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Device]:
     folder = tmp_path_factory.mktemp("condition")
-    tree = DeviceTree(folder / "tree").calm()
+    tree = DeviceTree(folder / "tree").reset_to_healthy()
     with fleet_in(folder) as fleet:
         catalog = noop_benchmark.make_catalog(folder / "catalog")
         (catalog / "program" / "toy" / "main.py").write_text(PROGRAM)
@@ -120,11 +120,11 @@ def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Device]:
 
 
 @pytest.fixture(autouse=True)
-def calm(device: Device) -> None:
+def reset_to_healthy(device: Device) -> None:
     """Each test begins on a calm device without sensors of power."""
     for path in (device.tree.root / "sys/class").glob("powercap/*/*"):
         path.unlink()
-    device.tree.calm()
+    device.tree.reset_to_healthy()
 
 
 def battery(tree: DeviceTree) -> None:
@@ -178,7 +178,7 @@ def test_all_at_once_and_then_nothing(device: Device) -> None:
     header = path.read_text().splitlines()[0].split(",")
     assert {"energy_per_query_j", "energy_unavailable", "temperature_start_c"} <= set(header)
     # The same device without: only neighbours may be named.
-    device.tree.calm()
+    device.tree.reset_to_healthy()
     assert device.figures(device.run())["codes"] <= {"competing_load"}
 
 

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.e2e
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     with fleet_in(tmp_path_factory.mktemp("fleet")) as fleet:
         fleet.start_controller("--catalog", str(broken_catalog(fleet.folder / "catalog")))
-        fleet.start_agent("board", "--label", "site=lab1")
+        fleet.start_agent("device", "--label", "site=lab1")
         yield fleet
 
 
@@ -53,7 +53,7 @@ def _rename(component: Path, old: str, new: str) -> None:
     ("arguments", "code", "words"),
     [
         (["schedule", "fashion-mnis"], 3, ["'fashion-mnis'", "Did you mean 'fashion-mnist'?"]),
-        (["schedule", "fashion-mnist", "--fleet", "!x86_64"], 3, ["board", "!x86_64"]),
+        (["schedule", "fashion-mnist", "--fleet", "!x86_64"], 3, ["device", "!x86_64"]),
         (["schedule", "fashion-mnist", "--scenario", "SingelStream"], 2, ["SingleStream"]),
         (["schedule", "fashion-mnist", "--param", "threads=0"], 2, ["threads", "1"]),
         (["schedule", "fashion-mnist", "--param", "treads=1"], 2, ["treads", "threads"]),
@@ -121,7 +121,7 @@ def test_a_dry_run_says_what_would_run_and_who_is_left_out(fleet: Fleet) -> None
     assert done.returncode == 0, done.stderr
     plan = json.loads(done.stdout)
     assert len(plan["jobs"]) == 16
-    assert {job["device"] for job in plan["jobs"]} == {"board"}
+    assert {job["device"] for job in plan["jobs"]} == {"device"}
     assert all(job["bundle_bytes"] > 1_000_000 for job in plan["jobs"])
     assert fleet.query("SELECT count(*) FROM campaigns") == [(0,)]
 
@@ -131,7 +131,7 @@ def test_a_second_controller_and_a_second_agent_on_a_home_are_refused(fleet: Fle
     assert done.returncode == 4
     assert "another controller" in done.stderr
     again = subprocess.run(
-        [str(BIN / "agent"), "start", "--home", str(fleet.folder / "board")],
+        [str(BIN / "agent"), "start", "--home", str(fleet.folder / "device")],
         env=fleet.environment(),
         capture_output=True,
         text=True,
@@ -215,4 +215,4 @@ def test_backing_up_while_running_makes_a_home(fleet: Fleet, tmp_path: Path) -> 
         shutil.rmtree(second.home)
         shutil.copytree(copy, second.home)
         second.start_controller()
-        until(lambda: second.presence("board") == "offline", "the device's row")
+        until(lambda: second.presence("device") == "offline", "the device's row")

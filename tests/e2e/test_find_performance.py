@@ -1,4 +1,4 @@
-"""What a device was found to do, from the search on it to the runs that are told of it."""
+"""The measured performance of a device, from the search to the runs that use the result."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_search_is_stored_shown_and_reported_to_the_next_run(fleet: Fleet) -> 
 
 
 @pytest.mark.slow
-def test_who_says_it_himself_or_asks_for_something_else_is_reported_nothing(fleet: Fleet) -> None:
+def test_explicit_or_other_parameters_ignore_the_measured_rate(fleet: Fleet) -> None:
     mine = run_of(
         fleet, "--scenario", "Offline", "--mode", "performance", "--param", "target_qps=99"
     )
@@ -58,7 +58,7 @@ def test_who_says_it_himself_or_asks_for_something_else_is_reported_nothing(flee
         fleet, "--scenario", "Offline", "--mode", "performance", "--param", "batch_size=7"
     )
     assert "target_qps" not in other["provenance"]["order"]["parameters"]
-    # A replay is told what its run was told, or nothing, whatever was found since.
+    # A replay gets the parameters of its run, or none, whatever was found since.
     for then in (mine, other):
         done = fleet.run("replay", then["run_id"])
         assert done.returncode in (0, 1), done.stderr

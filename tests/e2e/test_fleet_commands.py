@@ -1,4 +1,4 @@
-"""Fleets and campaigns as a person handles them: real controller, real agents, a toy benchmark."""
+"""Commands for fleets and campaigns: real controller, real agents, the no-op benchmark."""
 
 from __future__ import annotations
 
@@ -287,7 +287,7 @@ def test_a_reserved_device_takes_its_holders_jobs_only(fleet: Fleet) -> None:
     until_ended(fleet, other)  # by itself, when the reservation is over
 
 
-def test_nobody_acts_in_the_name_of_another(fleet: Fleet) -> None:
+def test_no_operator_acts_in_the_name_of_another(fleet: Fleet) -> None:
     with Client(fleet.address, fleet.credentials) as client:
         reserve = fleet_pb2.ReserveRequest(names=["one"], operator="anna", duration_ns=3600 * 10**9)
         (reserved,) = client.call(client.fleet.Reserve, reserve).devices
@@ -488,7 +488,7 @@ def test_a_device_is_renamed_with_its_results_and_removed_without_them(fleet: Fl
     found = ok(fleet, "results", "list", "--runs", "--fleet", "name=zwei", "--json")
     assert len(json.loads(found)) == runs
     fleet.kill("two", 15)  # type: ignore[arg-type]
-    fleet.start_agent("two", shown_as="zwei")  # it says `two`; what people said stays
+    fleet.start_agent("two", shown_as="zwei")  # it reports `two`; the operator's name stays
     ok(fleet, "fleet", "drain", "zwei")
     waiting = submit(fleet, "--fleet", "name=zwei")
     both = submit(fleet, "--any-device")
@@ -502,7 +502,7 @@ def test_a_device_is_renamed_with_its_results_and_removed_without_them(fleet: Fl
     assert sum(row["device"] == "zwei" for row in rows) == runs
     assert "no device" in refused(fleet, 3, "fleet", "show", "zwei")
     assert "Nothing to retry" in ok(fleet, "campaign", "retry", waiting, "--cancelled")
-    # Its key counts no more; with a new home it is a new device, and the name is free.
+    # Its key is no longer valid; with a new home it is a new device, and the name is free.
     until(lambda: fleet.children["two"].poll() is not None, "the end of its agent")
     fleet.start_agent("zwei")
 

@@ -1,4 +1,4 @@
-"""Devices and people come and go, over whole processes."""
+"""Devices and operators are added and removed; real processes."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_a_token_is_nowhere_but_where_it_was_given(fleet: Fleet, tmp_path: Path)
             except psutil.Error:
                 continue
     until(lambda: fleet.presence("secretive") == "online", "its first hello")
-    assert any("helpers.enrol" in line for line in seen)
+    assert any("helpers.enroll" in line for line in seen)
     assert not any(PREFIX in line for line in seen)
     secret = parse_token(token).secret
     for home in (fleet.home, fleet.folder / "secretive"):
@@ -176,9 +176,7 @@ def test_a_device_without_token_is_reported_how_to_join(fleet: Fleet, tmp_path: 
     assert "controller token create" in done.stderr
 
 
-def test_a_device_says_nothing_to_a_controller_that_it_does_not_know(
-    fleet: Fleet, tmp_path: Path
-) -> None:
+def test_a_device_sends_nothing_to_an_unknown_controller(fleet: Fleet, tmp_path: Path) -> None:
     """The token is another controller's: this one sees a handshake and no call."""
     with fleet_in(tmp_path / "other") as other:
         other.start_controller()
@@ -188,11 +186,11 @@ def test_a_device_says_nothing_to_a_controller_that_it_does_not_know(
 
         crossed = replace(known, entry_port=port).text()
         before = fleet.query("SELECT count(*) FROM audit")
-        done = start(fleet, "--home", str(tmp_path / "board"), "--token", crossed)
+        done = start(fleet, "--home", str(tmp_path / "device"), "--token", crossed)
         assert done.returncode == 4
         assert "not the expected controller" in done.stderr
         assert fleet.query("SELECT count(*) FROM audit") == before
-        assert not (tmp_path / "board" / "identity" / "key.pem").exists()
+        assert not (tmp_path / "device" / "identity" / "key.pem").exists()
 
 
 def test_a_revoked_device_is_gone_within_five_seconds_and_comes_back_as_another(
@@ -249,8 +247,8 @@ def test_operators_have_roles_and_files(fleet: Fleet, tmp_path: Path) -> None:
     assert gone.returncode == 4 and "revoked" in gone.stderr
     assert fleet.run("operator", "revoke", "local").returncode == 2
     (tmp_path / "fleetmark" / "credentials.json").unlink()
-    nobody = as_alice("fleet", "list", "--controller", fleet.address)
-    assert nobody.returncode == 4 and "--credentials" in nobody.stderr
+    unidentified = as_alice("fleet", "list", "--controller", fleet.address)
+    assert unidentified.returncode == 4 and "--credentials" in unidentified.stderr
 
 
 def test_a_credential_of_another_controller_is_named_as_such(fleet: Fleet, tmp_path: Path) -> None:
@@ -288,7 +286,7 @@ def test_a_changed_and_a_deleted_row_of_the_audit_log_are_found(tmp_path: Path) 
             store.close()
             return done.stderr
 
-        assert "row 3 was changed" in tampered("UPDATE audit SET actor = 'nobody' WHERE seq = 3")
+        assert "row 3 was changed" in tampered("UPDATE audit SET actor = 'mallory' WHERE seq = 3")
         assert "row 2 is missing" in tampered("DELETE FROM audit WHERE seq = 2")
         assert "is missing" in tampered(
             "DELETE FROM audit WHERE seq = (SELECT max(seq) FROM audit)"
@@ -305,8 +303,8 @@ def test_certificates_are_renewed_over_a_running_job(tmp_path: Path) -> None:
         with (fleet.home / "config.toml").open("a") as file:
             file.write("certificate_life_s = 12.0\n")
         fleet.start_controller()
-        fleet.start_agent("board")
-        pid = fleet.children["board"].pid
+        fleet.start_agent("device")
+        pid = fleet.children["device"].pid
         done = fleet.run("schedule", "fashion-mnist", "--scenario", "SingleStream")
         assert done.returncode == 0, done.stderr
         renewals = "SELECT count(*) FROM audit WHERE action = 'device.renew'"
@@ -316,8 +314,8 @@ def test_certificates_are_renewed_over_a_running_job(tmp_path: Path) -> None:
             "the jobs",
         )
         assert fleet.query("SELECT DISTINCT attempts FROM jobs") == [(1,)], "no job was stopped"
-        assert fleet.children["board"].pid == pid and fleet.children["board"].poll() is None
-        assert "the agent reconnects with it" in fleet.log("board")
+        assert fleet.children["device"].pid == pid and fleet.children["device"].poll() is None
+        assert "the agent reconnects with it" in fleet.log("device")
 
 
 def shifted(fleet: Fleet, seconds: float) -> dict[str, str]:
@@ -334,7 +332,7 @@ def test_a_device_that_was_off_for_forty_days_comes_back_by_itself(
         start_controller_at(fleet, -40 * DAY_S)
         child = spawn(fleet, "sleeper", FLEETMARK_TOKEN=fleet.token)
         certificate = fleet.folder / "sleeper" / "identity" / "certificate.pem"
-        until(certificate.exists, "the enrolment")
+        until(certificate.exists, "the enrollment")
         until(lambda: "device enrolled" in fleet.log("sleeper"), "its word for it")
         (skew,) = [n for n in fleet.logged("sleeper") if n.event == "clock skew detected"][:1]
         assert skew.fields["offset_s"] > 39 * DAY_S
@@ -363,11 +361,11 @@ def test_clocks_that_are_years_apart_are_named_before_the_token_is_spent(tmp_pat
     with fleet_in(tmp_path) as fleet:
         start_controller_at(fleet, -1000 * DAY_S)
         token = fleet.token
-        done = start(fleet, "--home", str(tmp_path / "board"), "--token", token)
+        done = start(fleet, "--home", str(tmp_path / "device"), "--token", token)
         assert done.returncode == 4
         assert "this device's clock shows" in done.stderr and "Correct the clock" in done.stderr
         assert fleet.query("SELECT used FROM token") == [(0,)]
-        assert not (tmp_path / "board" / "identity" / "key.pem").exists()
+        assert not (tmp_path / "device" / "identity" / "key.pem").exists()
 
 
 def start_controller_at(fleet: Fleet, offset_s: float) -> None:
@@ -388,7 +386,7 @@ def start_controller_at(fleet: Fleet, offset_s: float) -> None:
 
 
 def _token_by_hand(fleet: Fleet) -> None:
-    """TLS takes no call of ours at such a clock, so the token is put into the store."""
+    """Insert the token into the store: at such a clock TLS refuses the commands."""
     import hashlib
 
     from fleetmark_core.device_keys import pem_sha256
@@ -458,18 +456,18 @@ def test_a_device_that_an_older_backup_does_not_know_joins_anew_with_a_token(
         done = fleet.run("backup", "--home", str(fleet.home), "--out", str(copy))
         assert done.returncode == 0, done.stderr
         assert stat.S_IMODE((copy / "identity" / "ca.pem").stat().st_mode) == 0o600
-        fleet.start_agent("board")
-        device = listed(fleet, "board")["device_id"]
-        fleet.kill("board")
+        fleet.start_agent("device")
+        device = listed(fleet, "device")["device_id"]
+        fleet.kill("device")
         fleet.kill("controller")
         shutil.rmtree(fleet.home)
         shutil.copytree(copy, fleet.home)
         fleet._token = ""
         fleet.start_controller()
-        child = spawn(fleet, "board")
-        until(lambda: "not registered with this controller" in fleet.log("board"), "its word")
+        child = spawn(fleet, "device")
+        until(lambda: "not registered with this controller" in fleet.log("device"), "its word")
         assert child.poll() is None, "it goes on trying: the right store may come back"
-        fleet.kill("board")
-        spawn(fleet, "board", FLEETMARK_TOKEN=fleet.token)
-        until(lambda: fleet.presence("board") == "online", "the device")
-        assert listed(fleet, "board")["device_id"] == device
+        fleet.kill("device")
+        spawn(fleet, "device", FLEETMARK_TOKEN=fleet.token)
+        until(lambda: fleet.presence("device") == "online", "the device")
+        assert listed(fleet, "device")["device_id"] == device

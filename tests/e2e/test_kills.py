@@ -103,7 +103,7 @@ def test_an_interrupted_demo_is_continued_by_the_next_one(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_two_demos_at_once_keep_to_themselves(tmp_path: Path) -> None:
-    """Both choose the same free port; one of them is told so and takes another."""
+    """Both choose the same free port; one of them gets an error and takes another."""
     folders = [tmp_path / name for name in ("one", "two")]
     stores = [folder / "fleetmark-demo" / "results.db" for folder in folders]
     demos = []

@@ -44,7 +44,7 @@ def ok(fleet: Fleet, *arguments: str) -> str:
     return done.stdout
 
 
-def test_all_devices_are_listed_however_much_they_tell_of_themselves(fleet: Fleet) -> None:
+def test_all_devices_are_listed_however_large_their_capabilities_are(fleet: Fleet) -> None:
     listed = ok(fleet, "fleet", "list", "--json")
     assert len(listed) > 4 << 20, "more than a message of a device may have"
     devices = json.loads(listed)

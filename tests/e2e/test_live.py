@@ -140,7 +140,7 @@ def test_phase_share_temperature_and_time_left_are_shown_to_all_who_watch(
     seen = threading.Barrier(WATCHERS + 1)
 
     def watched() -> tuple[float, str]:
-        """Temperature and last state that a watcher was told."""
+        """Return the temperature and the last state that a watcher received."""
         temperature, state = 0.0, ""
         request = jobs_pb2.WatchRequest(campaign_id=campaign)
         for event in client.stream(client.jobs.Watch, request):
@@ -156,7 +156,7 @@ def test_phase_share_temperature_and_time_left_are_shown_to_all_who_watch(
         ThreadPoolExecutor(WATCHERS) as pool,
     ):
         watchers = [pool.submit(watched) for _ in range(WATCHERS)]
-        seen.wait(60)  # each was told how far it is
+        seen.wait(60)  # each received the progress
         assert waiting.stdout is not None
         line = b""
         while b" run 40 %" not in line:

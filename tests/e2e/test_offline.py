@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
-from tests.support.namespaces import Namespace, no_namespaces, own_namespace
+from tests.support.namespaces import Namespace, namespace_skip_reason, own_namespace
 from tests.support.processes import Fleet, fleet_in
 from tests.support.wire import DOWN, Wire
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.skipif(bool(no_namespaces()), reason=no_namespaces() or "they can be made"),
+    pytest.mark.skipif(
+        bool(namespace_skip_reason()), reason=namespace_skip_reason() or "they can be made"
+    ),
 ]
 _SUITE = """
 kind = "suite"
@@ -75,7 +77,7 @@ def island(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Island]:
     (catalog / "suite" / "versions").mkdir(parents=True)
     (catalog / "suite" / "versions" / "component.toml").write_text(_SUITE)
     with own_namespace() as namespace, fleet_in(tmp_path_factory.mktemp("island")) as fleet:
-        # Under the same ports there as here: the one for all work, and the next, to enrol.
+        # The same ports in both namespaces: one for all work, and the next for enrollment.
         host, _, port = fleet.address.rpartition(":")
         wire, _ = (
             Wire(f"{host}:{number}", namespace.listen(number))

@@ -1,4 +1,4 @@
-"""What the scheduler does with a fleet, as a person sees it: order, rest, placement, reasons."""
+"""What an operator sees of the scheduler: order, rest, placement, wait reasons."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def until_states(fleet: Fleet, campaign: str, *states: str) -> None:
 
 
 def shown(fleet: Fleet, campaign: str) -> str:
-    """What `jobs show` says of a campaign's last job."""
+    """Return what `jobs show` prints for a campaign's last job."""
     return ok(fleet, "jobs", "show", jobs(fleet, campaign)[-1]["job_id"])
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from tests.support import ROOT
 from tests.support.processes import BIN, environment, free_port, overlaps
-from tests.support.sample_output import sample_outputs, unlike
+from tests.support.sample_output import sample_outputs, unmatched_lines
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("session")]
 DOCUMENT = ROOT / "docs" / "tutorial" / "a-session.md"
@@ -128,4 +128,4 @@ def test_the_exports_hold_the_rows(session: tuple[Path, str]) -> None:
 def test_the_samples_are_what_is_printed_today(session: tuple[Path, str]) -> None:
     _, output = session
     for sample in sample_outputs(DOCUMENT.read_text()):
-        assert unlike(sample, output) == []
+        assert unmatched_lines(sample, output) == []

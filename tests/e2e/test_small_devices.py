@@ -28,7 +28,7 @@ V1 = Path("/sys/fs/cgroup/memory")
 V2 = Path("/sys/fs/cgroup")
 
 
-class Box:
+class ControlGroup:
     """A cgroup with a limit of memory; a command after `prefix` runs in it."""
 
     def __init__(self, folder: Path, limit_name: str) -> None:
@@ -43,12 +43,12 @@ class Box:
         self.folder.rmdir()
 
 
-def box() -> Box | None:
+def find_control_group() -> ControlGroup | None:
     """A new cgroup, of version 1 or 2; None where we may make none."""
     name = f"fleetmark-test-{os.getpid()}"
     for parent, limit_name in ((V1, "memory.limit_in_bytes"), (V2, "memory.max")):
         with suppress(OSError):
-            return Box(parent / name, limit_name)
+            return ControlGroup(parent / name, limit_name)
         with suppress(OSError):
             (parent / name).rmdir()
     return None
@@ -81,8 +81,8 @@ def boxed_fleet(folder: Path, prefix: tuple[str, ...]) -> Iterator[Fleet]:
 
 
 @pytest.fixture(scope="module")
-def group() -> Iterator[Box]:
-    made = box()
+def group() -> Iterator[ControlGroup]:
+    made = find_control_group()
     if made is None:
         pytest.skip("no cgroup with a limit of memory can be made here: that needs root, or an own")
     yield made
@@ -90,7 +90,7 @@ def group() -> Iterator[Box]:
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory, group: Box) -> Iterator[Fleet]:
+def fleet(tmp_path_factory: pytest.TempPathFactory, group: ControlGroup) -> Iterator[Fleet]:
     with boxed_fleet(tmp_path_factory.mktemp("fleet"), group.prefix) as fleet:
         yield fleet
 
@@ -168,7 +168,9 @@ sys.stdin.read()
 """
 
 
-def test_the_agent_refuses_what_does_not_fit_just_now(fleet: Fleet, group: Box) -> None:
+def test_the_agent_refuses_jobs_that_do_not_fit_at_the_moment(
+    fleet: Fleet, group: ControlGroup
+) -> None:
     """Something else on the device takes most of it; the controller cannot know."""
     with subprocess.Popen(
         [*group.prefix, sys.executable, "-c", HOG, str(400 << 20)],
@@ -194,7 +196,7 @@ def test_the_agent_refuses_what_does_not_fit_just_now(fleet: Fleet, group: Box) 
     assert re.search(r"needs\s+\d+\.\d MB of memory, \d+\.\d MB of disk, predicted", shown)
 
 
-def test_what_is_predicted_to_fit_runs_within_the_limit(fleet: Fleet, group: Box) -> None:
+def test_what_is_predicted_to_fit_runs_within_the_limit(fleet: Fleet, group: ControlGroup) -> None:
     done = fleet.run("schedule", "fashion-mnist", "--wait")
     assert done.returncode == 0, done.stdout + done.stderr + fleet.log("small")
     rows = fleet.query(
@@ -242,7 +244,7 @@ def test_it_runs_again_though_its_cache_is_full_of_it(fleet: Fleet) -> None:
     assert sent(fleet) == before
 
 
-def _oom(group: Box) -> list[str]:
+def _oom(group: ControlGroup) -> list[str]:
     for name in ("memory.oom_control", "memory.events"):
         with suppress(OSError):
             return (group.folder / name).read_text().splitlines()

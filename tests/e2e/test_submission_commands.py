@@ -1,4 +1,4 @@
-"""What a person says of a device for MLPerf, and the export's own answers."""
+"""An operator's description of a device for MLPerf, and the messages of the export."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.foreign_trees import ROOT as OTHERS
-from tests.support.foreign_trees import foreign_tree
 from tests.support.processes import Fleet, fleet_in
+from tests.support.third_party_submissions import ROOT as OTHERS
+from tests.support.third_party_submissions import third_party_tree
 
 pytestmark = pytest.mark.e2e
 EXPORT = ("export", "--format", "mlperf", "--round", "v6.1", "--division", "open")
@@ -73,7 +73,7 @@ def test_a_tree_is_checked_without_a_controller(fleet: Fleet) -> None:
 
 def test_a_tree_of_others_is_checked_by_mlperfs_rules(fleet: Fleet) -> None:
     check = ("export", "--format", "mlperf", "--round", "v5.1", "--check")
-    tree = foreign_tree(fleet.folder / "others")
+    tree = third_party_tree(fleet.folder / "others")
     (tree / OTHERS / "code" / "resnet50" / "fleetmark").mkdir()
     done = fleet.run(*check, str(tree), "--controller", "127.0.0.1:1")
     assert done.returncode == 4

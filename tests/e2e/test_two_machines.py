@@ -94,7 +94,7 @@ def test_paste_approve_run_and_find(machines: tuple[Machine, Machine], tmp_path:
     assert [fields["address"] for fields in logged] == [f"{DESK}:{PORT}"]
     assert agent.poll() is None and found.poll() is None
 
-    # Nobody else on the cable gets in.
+    # No other client on the cable gets in.
     stranger = device.run(
         *(str(BIN / "controller"), "fleet", "list", "--controller", f"{DESK}:{PORT}")
     )

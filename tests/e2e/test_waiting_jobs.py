@@ -32,7 +32,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 
 @pytest.fixture(autouse=True)
-def children_hear_ctrl_c() -> Iterator[None]:
+def children_get_sigint() -> Iterator[None]:
     """Let children take SIGINT, also where these tests run in the background of a shell."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield

@@ -30,7 +30,7 @@ INJECT = Path(__file__).parent / "inject"
 LEASE_S = 3.0
 # A wire takes the connection and then drops it: to TLS that is a peer which closes.
 AWAY = r"no controller answers|the server at .* closed the connection|stream to .* has ended"
-"""What an agent says of a controller that is not there."""
+"""Log lines of an agent whose controller does not answer."""
 TERMINAL = ("SUCCEEDED", "INVALID", "FAILED", "CANCELLED")
 _SAMPLE_S = 0.05
 
@@ -46,14 +46,14 @@ class FaultyDevice:
         return self.home / "trace.jsonl"
 
     def status(self) -> dict[str, object]:
-        """What the agent says of itself; empty if nothing."""
+        """Return the agent's status file; empty if there is none."""
         try:
             return json.loads((self.home / "status.json").read_text())
         except (OSError, ValueError):
             return {}
 
     def supervisor(self) -> psutil.Process | None:
-        """The supervisor of the attempt that runs now."""
+        """Return the supervisor of the running attempt."""
         for mark in self.home.glob("attempts/*/started.json"):
             with suppress(OSError, ValueError, KeyError, psutil.Error):
                 process = psutil.Process(json.loads(mark.read_text())["pid"])
@@ -62,7 +62,7 @@ class FaultyDevice:
         return None
 
     def job(self) -> psutil.Process | None:
-        """The job's first process."""
+        """Return the job's first process."""
         supervisor = self.supervisor()
         with suppress(psutil.Error):
             return next(iter(supervisor.children()), None) if supervisor else None
@@ -120,7 +120,7 @@ class FaultyFleet(Fleet):
         return self.children["controller"]
 
     def serves(self) -> bool:
-        """Whether the controller that was started last answers."""
+        """Return whether the controller that was started last answers."""
         child = self.children["controller"]
         assert child.poll() is None, f"the controller ended: {self.log('controller')[-2000:]}"
         with suppress(OSError, ValueError):
@@ -138,7 +138,7 @@ class FaultyFleet(Fleet):
         )
 
     def await_agent(self, name: str) -> None:
-        """Until it is connected."""
+        """Wait until the agent is connected."""
         child = self.children[name]
 
         def connected() -> bool:
@@ -160,7 +160,7 @@ class FaultyFleet(Fleet):
         return time.monotonic() - began
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """One command of `controller`."""
+        """Run one `controller` command."""
         return subprocess.run(
             [*self.prefix, str(BIN / "controller"), *arguments],
             env=self.environment(),
@@ -171,7 +171,7 @@ class FaultyFleet(Fleet):
         )
 
     def kill_device(self, name: str) -> None:
-        """SIGKILL of the agent and of everything that it started, as when the power fails."""
+        """Kill the agent and all its children, as a power failure does."""
         device = self.devices[name]
         supervisor, job = device.supervisor(), device.job()
         self.strike_job(name)
@@ -243,7 +243,7 @@ class FaultyFleet(Fleet):
         assert done.returncode == 0, done.stdout + done.stderr
 
     def query(self, sql: str, *values: object) -> list[tuple[object, ...]]:
-        """Rows of the store, beside the controller."""
+        """Return rows of the store, read beside the controller."""
         store = self.home / "results.db"
         connection = sqlite3.connect(f"{store.as_uri()}?mode=ro", uri=True, timeout=5)
         try:
@@ -252,7 +252,7 @@ class FaultyFleet(Fleet):
             connection.close()
 
     def await_state(self, state: str, patience_s: float = 60) -> tuple[str, str, int]:
-        """Until an attempt is in this state: its device, job and epoch."""
+        """Wait until an attempt is in this state; return its device, job and epoch."""
         end = time.monotonic() + patience_s
         while time.monotonic() < end:
             rows = self.query(
@@ -266,11 +266,11 @@ class FaultyFleet(Fleet):
         raise AssertionError(f"no attempt became {state}")
 
     def await_runs(self, count: int, patience_s: float = 60) -> None:
-        """Until so many runs are stored."""
+        """Wait until so many runs are stored."""
         until(lambda: self.query("SELECT count(*) FROM runs")[0][0] >= count, "runs", patience_s)
 
     def ended(self) -> bool:
-        """Whether every job is terminal."""
+        """Return whether every job is terminal."""
         try:
             rows = self.query("SELECT DISTINCT state FROM jobs")
         except sqlite3.Error:
@@ -278,7 +278,7 @@ class FaultyFleet(Fleet):
         return {row[0] for row in rows} <= set(TERMINAL)
 
     def settled(self) -> bool:
-        """Whether no device owes anything and all is judged: late results are stored, too."""
+        """Return whether all results are delivered and all runs evaluated, late ones too."""
         output = [device.status() for device in self.devices.values()]
         handed_over = all(
             values.get("connected") is True and not values["attempts"] for values in output
@@ -289,11 +289,11 @@ class FaultyFleet(Fleet):
     # --- recovery ---
 
     def over(self) -> None:
-        """The fault ends here; what follows is recovery. The last call counts."""
+        """End the fault; what follows is recovery. The last call counts."""
         self._over_at = time.monotonic()
 
     def recovery_s(self) -> float:
-        """From the end of the fault to the next end of a job; 0 if none was left."""
+        """Return the seconds from the end of the fault to the next end of a job, or 0."""
         assert self._over_at is not None
         before = max((n for at, n in self._history if at <= self._over_at), default=0)
         after = [at for at, n in self._history if at > self._over_at and n > before]
@@ -310,10 +310,10 @@ class FaultyFleet(Fleet):
                 rows = self.query(f"SELECT count(*) FROM jobs WHERE state IN ({marks})")
                 self._history.append((time.monotonic(), int(str(rows[0][0]))))
 
-    # --- what an operator is told ---
+    # --- what an operator sees ---
 
     def logged(self) -> Iterator[str]:
-        """Reasons of jobs and attempts, lines of the logs, and what commands said."""
+        """Yield reasons of jobs and attempts, log lines, and output of commands."""
         for table in ("jobs", "attempts"):
             for (reason,) in self.query(f"SELECT DISTINCT reason FROM {table} WHERE reason <> ''"):
                 yield f"jobs show: {reason}"
@@ -341,7 +341,7 @@ class Tally:
 def check(
     fleet: FaultyFleet, states: Sequence[str] = ("SUCCEEDED",), alarms: Sequence[str] = ()
 ) -> Tally:
-    """The invariants, by the store, the devices' traces and the jobs' own marks.
+    """Check the invariants against the store, the devices' traces and the jobs' marks.
 
     `states`: in which jobs may end. `alarms`: alarms that belong to the fault.
     """
@@ -381,7 +381,7 @@ def check(
 
 
 def _records(fleet: FaultyFleet, tally: Tally) -> None:
-    """I1: whatever was acknowledged is there, whole, and its files too."""
+    """Check I1: every acknowledged record is stored, with its files."""
     for job_id, epoch, through, final in fleet.query(
         "SELECT job_id, epoch, through_seq, final_seq FROM attempt"
     ):
@@ -405,7 +405,7 @@ def _records(fleet: FaultyFleet, tally: Tally) -> None:
 
 
 def _devices(fleet: FaultyFleet, tally: Tally, runs: dict[tuple[str, int], int]) -> None:
-    """I3 and I6, by what the devices themselves wrote down."""
+    """Check I3 and I6 against the devices' own traces."""
     tally.double_run += [f"I3 twin: {mark.name}" for mark in fleet.marks.glob("*.twin")]
     for device in fleet.devices.values():
         if not device.trace.exists():
@@ -453,13 +453,13 @@ def fault(name: str, logged: str, **options: object) -> Callable[[Strike], Strik
     `fleet.over()` (as `restart` does); otherwise the fault is over when it returns.
 
     Args:
-        name: what the table calls it.
-        told: a pattern of the line by which an operator learns what happened; empty where nobody
-            need be told, for nothing changes.
-        options: further fields of `Fault`: `boards`, `jobs` of `duration_s`, `anywhere` (on any
-            device), `ballast_kib` of output each, `dataset_bytes` to fetch, `states` in which jobs
-            may end, `alarms` that belong to it, `needs` (says why it cannot be done here),
-            `before` (prepares the fleet before its start).
+        name: the name in the table.
+        logged: a pattern of the line that reports the fault to the operator; empty if the fault
+            changes nothing that an operator must know.
+        options: further fields of `Fault`: `devices`, `jobs` of `duration_s`, `anywhere`
+            (on any device), `ballast_kib` of output each, `dataset_bytes` to fetch, `states` in
+            which jobs may end, `alarms` that belong to it, `needs` (says why it cannot be done
+            here), `before` (prepares the fleet before its start).
     """
 
     def add(strike: Strike) -> Strike:
@@ -471,7 +471,7 @@ def fault(name: str, logged: str, **options: object) -> Callable[[Strike], Strik
 
 @contextmanager
 def paused(process: psutil.Process | subprocess.Popen[bytes]) -> Iterator[None]:
-    """SIGSTOP for the block, SIGCONT after it."""
+    """Stop the process for the block, and continue it after it."""
     os.kill(process.pid, signal.SIGSTOP)
     try:
         yield

@@ -1,6 +1,6 @@
 """Many agents in one process: the agent's own session, link and wire, but nothing to run jobs with.
 
-python herd.py ADDRESS COUNT
+python simulated_agents.py ADDRESS COUNT
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ class Member:
         identity = AgentIdentity(device_id, uuid7(), name, "0", CAPABLE)
         self.session = Session(identity, Ledger(), device_free=True, spooled={})
         self.link = ControllerConnection(
-            grpc_transport.GrpcTransport(address, lambda: tls), self.tell, lambda: None
+            grpc_transport.GrpcTransport(address, lambda: tls), self.handle_event, lambda: None
         )
         self.timer: asyncio.TimerHandle | None = None
 
-    def tell(self, event: h.Event) -> None:
+    def handle_event(self, event: h.Event) -> None:
         loop = asyncio.get_running_loop()
         for action in self.session.handle(event, loop.time()):
             if isinstance(action, h.Send):
@@ -57,11 +57,11 @@ class Member:
             self.timer.cancel()
         due = self.session.next_tick()
         if due is not None:
-            self.timer = loop.call_at(due, self.tell, h.TimerFired())
+            self.timer = loop.call_at(due, self.handle_event, h.TimerFired())
 
 
-async def enrol(address: str, count: int) -> list[tuple[str, str, str, Tls]]:
-    """Identities of that many devices, by the token in the environment."""
+async def enroll(address: str, count: int) -> list[tuple[str, str, str, Tls]]:
+    """Enroll so many devices with the token in the environment."""
     token = os.environ["FLEETMARK_TOKEN"]
     known = parse_token(token)
     host = address.rpartition(":")[0]
@@ -72,7 +72,7 @@ async def enrol(address: str, count: int) -> list[tuple[str, str, str, Tls]]:
     ) as channel:
         stub = enrollment_pb2_grpc.EnrollmentStub(channel)
         for number in range(count):
-            device_id, name, key = uuid7(), f"herd{number:04}", make_key()
+            device_id, name, key = uuid7(), f"simulated{number:04}", make_key()
             request = enrollment_pb2.EnrollRequest(
                 token=token, csr=signing_request(key), device_id=device_id, name=name
             )
@@ -83,12 +83,12 @@ async def enrol(address: str, count: int) -> list[tuple[str, str, str, Tls]]:
 
 
 async def main(address: str, count: int) -> None:
-    members = [Member(*identity) for identity in await enrol(address, count)]
+    members = [Member(*identity) for identity in await enroll(address, count)]
     await asyncio.gather(*(member.link.run() for member in members))
 
 
 def _own_connections() -> None:
-    # Within one process gRPC shares a connection between channels, unless it is told not to.
+    # Within one process gRPC shares a connection between channels unless an option forbids it.
     from fleetmark_protos import channel
 
     shared = channel.client_options

@@ -23,7 +23,7 @@ class Row:
     measured: dict[str, list[float]] = field(default_factory=dict)
 
     def measure(self, name: str, value: float) -> None:
-        """A further figure, in seconds; the table shows the worst."""
+        """Add another figure in seconds; the table shows the worst."""
         self.measured.setdefault(name, []).append(value)
 
 
@@ -37,7 +37,7 @@ class Table:
         return self.rows.setdefault(name, Row(name))
 
     def text(self) -> str:
-        """Markdown."""
+        """Return the table as Markdown."""
         lines = [_HEAD, tuple("---" for _ in _HEAD)]
         for row in self.rows.values():
             times = row.recovery_s

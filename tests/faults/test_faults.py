@@ -22,7 +22,7 @@ SEED = os.environ.get("FAULT_SEED") or str(time.time_ns() // 1000 % 10**8)
 
 
 def slug(name: str) -> str:
-    """The name as a word for `-k`."""
+    """Return the name as a word for `-k`."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower().replace("'s", ""))
 
 
@@ -85,7 +85,7 @@ def test_nothing_is_lost(kind: Fault, repetition: int, tmp_path: Path) -> None:
 
 
 def print_evidence(fleet: FaultyFleet) -> None:
-    """Shown by pytest when the test fails."""
+    """Print what pytest shows if the test fails."""
     with suppress(sqlite3.Error):
         for row in fleet.query("SELECT at, kind, device, job_id, epoch, detail FROM events"):
             print(*row)

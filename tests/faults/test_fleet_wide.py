@@ -25,7 +25,7 @@ from tests.support import ROOT
 from tests.support.processes import environment, until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
-HERD = 500
+AGENTS = 500
 BUSY_S = float(os.environ.get("BUSY_S", "120"))
 
 
@@ -46,28 +46,28 @@ def presences(client: Client) -> dict[str, str]:
 @pytest.mark.parametrize("fleet", [0], indirect=True)
 def test_500_agents_come_back_within_a_minute(fleet: FaultyFleet) -> None:
     fleet.up()
-    herd = subprocess.Popen(
-        [sys.executable, "-m", "tests.faults.simulated_agents", fleet.address, str(HERD)],
+    agents = subprocess.Popen(
+        [sys.executable, "-m", "tests.faults.simulated_agents", fleet.address, str(AGENTS)],
         cwd=ROOT,
         env={**environment(), "FLEETMARK_TOKEN": fleet.token},
     )
-    fleet.children["herd"] = herd
+    fleet.children["agents"] = agents
 
     def online() -> bool:
-        return list(presences(client).values()).count("online") == HERD
+        return list(presences(client).values()).count("online") == AGENTS
 
     with Client(fleet.address, fleet.credentials) as client:
-        until(online, "the herd", 60)
+        until(online, "the simulated agents", 60)
         row = TABLE.row("500 agents reconnect at once")
         for _ in range(min(REPEAT, 5)):
             fleet.kill("controller")
             began = time.monotonic()
             fleet.start_controller()
-            until(online, "the herd to come back", 60)
+            until(online, "the simulated agents to come back", 60)
             row.recovery_s.append(time.monotonic() - began)
             row.repetitions += 1
         connections = fleet.query("SELECT at FROM events WHERE kind = 'device.connected'")
-    row.logged = "controller: device connected device=herd…; more devices connected count=N"
+    row.logged = "controller: device connected device=simulated…; more devices connected count=N"
     # In step they would all come within one of gRPC's back-offs.
     assert len({str(at)[:20] for (at,) in connections}) > 3, "no jitter"
     assert fleet.query("PRAGMA integrity_check") == [("ok",)]
@@ -99,7 +99,7 @@ def test_a_killed_controller_leaves_no_process_behind(fleet: FaultyFleet) -> Non
     fleet.submit(1, duration_s=0.1, anywhere=False)
     until(fleet.ended, "the campaign's end")
     workers = psutil.Process(fleet.children["controller"].pid).children(recursive=True)
-    assert workers, "runs are judged by a process of their own"
+    assert workers, "runs are evaluated by a separate process"
     fleet.kill("controller")
     _, alive = psutil.wait_procs(workers, timeout=10)
     for process in alive:

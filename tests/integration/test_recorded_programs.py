@@ -179,7 +179,7 @@ def test_a_controller_serves_the_recorded_home(live: Live) -> None:
 def test_an_agent_hands_in_what_was_spooled_exactly_once(live: Live) -> None:
     """It had handed in half of it, when its controller was killed."""
     wanted, home = recorded("after")["handed_in"], live.folder / "bench-01"
-    change_enrolment(home, address=live.address, entry_port=live.port + 1)
+    change_enrollment(home, address=live.address, entry_port=live.port + 1)
     agent = live.start_agent(home)
     until(is_evaluated(live, wanted), "the spooled results", 60)
     until(lambda: not ledger.load(RealFiles(home)).entries, "the end of the attempt", 60)
@@ -188,7 +188,7 @@ def test_an_agent_hands_in_what_was_spooled_exactly_once(live: Live) -> None:
     check_taken_in(live, wanted)
     # As when the certificate has expired: the device proves its key, and comes back as itself.
     before = (home / "identity" / "certificate.pem").read_bytes()
-    change_enrolment(home, expires_ns=1)
+    change_enrollment(home, expires_ns=1)
     agent = live.start_agent(home)
     until(lambda: connected(home, agent.pid), "the agent", 60)
     end(agent)
@@ -201,8 +201,8 @@ def test_an_agent_hands_in_what_was_spooled_exactly_once(live: Live) -> None:
     check_taken_in(live, wanted)
 
 
-def change_enrolment(home: Path, **values: object) -> None:
-    """Let a device believe something else of its controller: it has moved, say."""
+def change_enrollment(home: Path, **values: object) -> None:
+    """Change a device's enrollment, for example to an old address of the controller."""
     path = home / "identity" / "enrolment.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 

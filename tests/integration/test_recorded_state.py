@@ -311,7 +311,7 @@ def test_what_a_device_trusts_is_read(state: Path, name: str) -> None:
     assert key_fingerprint((place / identity.KEY).read_bytes()) == wanted["key_sha256"]
 
 
-# --- files that people carry ---
+# --- files that operators carry ---
 
 
 def test_the_bundle_is_read_and_its_order_holds(state: Path) -> None:
@@ -351,7 +351,7 @@ def test_results_and_description_of_a_device_are_read_and_signed_by_it(state: Pa
         )
     same(wanted["results"]["document"], parse_results(results.signed))
     assert parse_results(results.signed).order_sha256 == wanted["bundle"]["order_sha256"]
-    device = parse_signed_by_device((state / "device.json").read_bytes())
+    device = parse_signed_by_device((state / "board.json").read_bytes())
     same(wanted["board"]["document"], parse_device_identity(device.signed))
     for signed in (results, device):
         request = certificates.check_document(signed.signed, signed.csr, signed.signature)

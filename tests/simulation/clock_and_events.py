@@ -1,6 +1,6 @@
-"""A world of one thread: a clock, an event queue, one source of chance, and a history.
+"""State of a simulation: a clock, an event queue, one random generator, and a history.
 
-Everything that happens in a simulation is an event of this world; a seed decides all of it.
+Everything in a simulation is an event of this queue, in one thread; the seed determines all.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 
 
 class Violation(Exception):
-    """An invariant does not hold; the text names it."""
+    """An invariant is violated; the text names it."""
 
 
 @dataclass
-class World:
-    """Time is in seconds and monotonic; each side adds its own, stepping, offset for wall time."""
+class SimulationContext:
+    """Clock, events and history. Time is monotonic; each side adds an offset for wall time."""
 
     seed: int
     random: random.Random = field(init=False)
@@ -32,12 +32,12 @@ class World:
         self._count = 0
 
     def after(self, delay_s: float, event: Callable[[], None]) -> None:
-        """Let `event` happen in `delay_s`."""
+        """Schedule `event` in `delay_s`."""
         self._count += 1
         heapq.heappush(self._queue, (self.now_s + delay_s, self._count, event))
 
     def chance(self, probability: float) -> bool:
-        """Whether a fault strikes here and now; never once the world is healed."""
+        """Return whether a fault occurs now; never in the last phase."""
         return not self.healed and self.random.random() < probability
 
     def note(self, text: str) -> None:
@@ -45,7 +45,7 @@ class World:
         self.history.append(f"{self.now_s - 1000:9.3f}  {text}")
 
     def step(self) -> bool:
-        """Let the next event happen; False when there is none."""
+        """Run the next event; return False if there is none."""
         if not self._queue:
             return False
         self.now_s, _, event = heapq.heappop(self._queue)
@@ -54,5 +54,5 @@ class World:
 
     @property
     def next_at(self) -> float | None:
-        """When the next event happens."""
+        """Return the time of the next event."""
         return self._queue[0][0] if self._queue else None

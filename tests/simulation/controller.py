@@ -41,7 +41,7 @@ from fleetmark_core.clock import iso
 from fleetmark_core.digest import sha256_hex
 from fleetmark_core.errors import FleetmarkError
 from fleetmark_core.records import Record
-from tests.simulation.clock_and_events import Violation, World
+from tests.simulation.clock_and_events import SimulationContext, Violation
 from tests.simulation.device import LOCK_BYTES, report_of
 from tests.simulation.network import Stream
 
@@ -51,16 +51,16 @@ LEASE_S = 6.0
 LOCK = sha256_hex(LOCK_BYTES)
 CAMPAIGN = "campaign"
 DEADLINE_S = 400
-# No quarantine: nobody is here to check a device and release it.
+# No quarantine: no operator is simulated who checks a device and releases it.
 SCHEDULER = Planner(Policy(quarantine_after=0))
 
 
-class Down(Exception):
-    """The controller was killed in the middle of what it did."""
+class ControllerKilled(Exception):
+    """The controller was killed during an operation."""
 
 
-def template() -> sqlite3.Connection:
-    """A migrated, empty database to copy from."""
+def empty_store() -> sqlite3.Connection:
+    """Return a migrated, empty database to copy from."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "results.db"
         migrate(path)
@@ -73,22 +73,26 @@ def template() -> sqlite3.Connection:
 
 @dataclass(frozen=True)
 class Backup:
-    """A copy of the store, and what had been promised when it was made."""
+    """A copy of the store, with the acknowledged records at that time."""
 
     store: sqlite3.Connection
     acknowledged: dict[AttemptKey, int]
-    let_go_of: set[AttemptKey]
+    discarded: set[AttemptKey]
 
 
-class Centre:
-    """One controller."""
+class SimulatedController:
+    """A controller with a real store, presence and scheduler, and a simulated network."""
 
     acknowledge_before_commit = False
 
     def __init__(
-        self, world: World, empty: sqlite3.Connection, facts: Capabilities, crash_rate: float
+        self,
+        context: SimulationContext,
+        empty: sqlite3.Connection,
+        facts: Capabilities,
+        crash_rate: float,
     ) -> None:
-        self.world = world
+        self.context = context
         self.facts = facts
         self.crash_rate = crash_rate
         self.wall_offset_s = 0.0
@@ -103,12 +107,12 @@ class Centre:
         self._generation = 0
         self.overwritten: set[AttemptKey] = set()
         """Attempts with records that were acknowledged, but not in the backup that was restored."""
-        self.let_go_of: set[AttemptKey] = set()
-        """Attempts that a welcome told their device to forget: it sends nothing of them again."""
+        self.discarded: set[AttemptKey] = set()
+        """Attempts that a welcome directed the device to delete: it sends none of their records."""
         self._last_heard: dict[str, float] = {}
         self._reported_idle: set[str] = set()
         self._backup: Backup | None = None
-        self._open_judging: list[AttemptKey] = []
+        self._pending_evaluation: list[AttemptKey] = []
 
     # --- life ---
 
@@ -116,7 +120,7 @@ class Centre:
         """Start the process."""
         self._life += 1
         self.up = True
-        self.world.note("controller starts")
+        self.context.note("controller starts")
         self.presence = Presence(int(LEASE_S * NS))
         self.streams: dict[str, tuple[Stream, int]] = {}
         self.connections: list[Stream] = []
@@ -130,32 +134,32 @@ class Centre:
             self.run(lambda c, _fx, _now: epochs.start_generation(c, "controller", chosen))
             for device in attempts.busy_devices(self.connection):
                 self.presence.restore_lease(device, self.monotonic_ns())
-                self._last_heard[device] = self.world.now_s
+                self._last_heard[device] = self.context.now_s
             for key in attempts.list_ready_for_evaluation(self.connection):
                 self._verify(key)
-        except Down:
+        except ControllerKilled:
             return
         self._watch(self._life)
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Kill the process, as SIGKILL does."""
         if not self.up:
             return
-        self.world.note("controller killed")
+        self.context.note("controller killed")
         self.up = False
         self._life += 1
         for stream in self.connections:
             stream.sever(1.0)
-        self.world.after(self.world.random.uniform(0.2, 12.0), self.boot)
+        self.context.after(self.context.random.uniform(0.2, 12.0), self.boot)
 
     def back_up(self) -> None:
         """Copy the store while it runs."""
-        self.world.note("backup made")
-        self._backup = Backup(_copy(self.connection), dict(self.acknowledged), set(self.let_go_of))
+        self.context.note("backup made")
+        self._backup = Backup(_copy(self.connection), dict(self.acknowledged), set(self.discarded))
 
     @property
     def has_backup(self) -> bool:
-        """Whether a backup was made."""
+        """Return whether a backup was made."""
         return self._backup is not None
 
     def restore(self) -> None:
@@ -163,37 +167,37 @@ class Centre:
         if self._backup is None:
             return
         self.kill()
-        self.world.note("backup restored")
+        self.context.note("backup restored")
         then = self._backup
         self.overwritten |= {
             k for k, n in self.acknowledged.items() if n > then.acknowledged.get(k, 0)
         }
-        self.overwritten |= self.let_go_of - then.let_go_of
+        self.overwritten |= self.discarded - then.discarded
         self.connection = _copy(then.store)
         self.acknowledged = dict(then.acknowledged)
 
     # --- clocks ---
 
     def monotonic_ns(self) -> int:
-        """For leases."""
-        return int(self.world.now_s * NS)
+        """Return the clock of leases."""
+        return int(self.context.now_s * NS)
 
     def wall_ns(self) -> int:
-        """For what is stored and shown; steps."""
-        return int((1_700_000_000 + self.world.now_s + self.wall_offset_s) * NS)
+        """Return the stored and shown time; it may step."""
+        return int((1_700_000_000 + self.context.now_s + self.wall_offset_s) * NS)
 
     # --- operations ---
 
     def run(self, operation: Callable[[sqlite3.Connection, Effects, int], T]) -> T:
-        """One transaction, then its effects."""
-        result, effects = self.transact(operation)
-        self.carry_out(effects)
+        """Run a transaction, then apply its effects."""
+        result, effects = self.run_transaction(operation)
+        self.apply_effects(effects)
         return result
 
-    def transact(
+    def run_transaction(
         self, operation: Callable[[sqlite3.Connection, Effects, int], T]
     ) -> tuple[T, Effects]:
-        """One transaction; a kill may come before or after its commit."""
+        """Run a transaction; a kill may come before or after its commit."""
         effects = Effects()
         self.connection.execute("BEGIN IMMEDIATE")
         try:
@@ -201,18 +205,18 @@ class Centre:
         except BaseException:
             self.connection.execute("ROLLBACK")
             raise
-        if self.world.chance(self.crash_rate):
+        if self.context.chance(self.crash_rate):
             self.connection.execute("ROLLBACK")
             self.kill()
-            raise Down
+            raise ControllerKilled
         self.connection.execute("COMMIT")
-        if self.world.chance(self.crash_rate):
+        if self.context.chance(self.crash_rate):
             self.kill()
-            raise Down
+            raise ControllerKilled
         return result, effects
 
-    def carry_out(self, effects: Effects) -> None:
-        """Send, judge, schedule."""
+    def apply_effects(self, effects: Effects) -> None:
+        """Send the messages, evaluate the runs, schedule."""
         messages: list[OfferEffect | StopEffect] = [*effects.stops, *effects.offers]
         for message in messages:
             device = message.key.device_id
@@ -228,10 +232,10 @@ class Centre:
             self._verify(key)
         if effects.schedule:
             life = self._life
-            self.world.after(0.002, lambda: self._assign(life))
+            self.context.after(0.002, lambda: self._assign(life))
 
     def submit(self, names: Sequence[str], count: int, max_attempts: int, pinned: bool) -> None:
-        """A campaign of `count` jobs for every device, or `count` for any of them."""
+        """Submit a campaign of `count` jobs for each device, or `count` for any of them."""
         groups = (
             [(name,) for name in names for _ in range(count)] if pinned else [tuple(names)] * count
         )
@@ -263,7 +267,7 @@ class Centre:
                         c, fx, now, campaign, new, {LOCK: LOCK_BYTES}
                     )
                 )
-            except Down:
+            except ControllerKilled:
                 self.boot()
                 continue
             return
@@ -285,31 +289,31 @@ class Centre:
         connection.execute("COMMIT")
 
     def cancel(self, job_id: str) -> None:
-        """A person cancels a job."""
+        """Cancel a job, as an operator does."""
         if self.up:
-            self.world.note(f"{job_id} is cancelled by a person")
+            self.context.note(f"{job_id} is cancelled by an operator")
             try:
                 self.run(lambda c, fx, now: campaigns.cancel(c, fx, now, [job_id]))
-            except Down:
+            except ControllerKilled:
                 return
 
     def drain(self, device: str) -> None:
-        """A person drains a device."""
+        """Drain a device, as an operator does."""
         self._decide(lambda c, fx, now: device_admin.drain(c, now, device, "simulated"))
 
     def pause(self) -> None:
-        """A person pauses the campaign."""
+        """Pause the campaign, as an operator does."""
         self._decide(lambda c, fx, now: campaigns.set_paused(c, fx, now, CAMPAIGN, True))
 
     def retry(self, job_id: str) -> None:
-        """A person wants a job again, however it ended without a result."""
+        """Retry a job that ended without a result, as an operator does."""
         again = frozenset({JobState.FAILED, JobState.CANCELLED})
         self._retries += 1
         name = f"{job_id}-again-{self._retries}"  # the same in each replay
         self._decide(lambda c, fx, now: campaigns.retry(c, fx, now, [job_id], again, lambda: name))
 
-    def let_go(self, devices: Sequence[str]) -> None:
-        """Nobody holds anything back any more."""
+    def release_holds(self, devices: Sequence[str]) -> None:
+        """End all pauses and drains."""
         connection = self.connection
         connection.execute("BEGIN")
         effects = Effects()
@@ -319,30 +323,30 @@ class Centre:
             campaigns.set_paused(connection, effects, self.wall_ns(), CAMPAIGN, False)
         connection.execute("COMMIT")
         life = self._life
-        self.world.after(0.01, lambda: self._assign(life))
+        self.context.after(0.01, lambda: self._assign(life))
 
     def _decide(self, operation: Callable[[sqlite3.Connection, Effects, int], object]) -> None:
         if self.up:
             try:
                 self.run(operation)
-            except Down:
+            except ControllerKilled:
                 return
 
     # --- the wire ---
 
     def accept(self, stream: Stream) -> bool:
-        """A device dials; False if nobody answers."""
+        """Accept a device's stream; return False if the controller is down."""
         if not self.up:
             return False
         life = self._life
         self.connections.append(stream)
         state = {"session": 0}
 
-        def heard(message: m.AgentMessage) -> None:
+        def on_message(message: m.AgentMessage) -> None:
             if life == self._life and self.up:
                 try:
-                    self._heard(stream, state, message)
-                except Down:
+                    self._on_message(stream, state, message)
+                except ControllerKilled:
                     return
 
         def closed() -> None:
@@ -351,13 +355,13 @@ class Centre:
                     del self.streams[stream.device]
                 self.presence.disconnected(stream.device, state["session"])
 
-        stream.on_controller, stream.closed_at_controller = heard, closed
+        stream.on_controller, stream.closed_at_controller = on_message, closed
         return True
 
     def append(
         self, device: str, key: attempt_key.LocalAttemptKey, batch: Sequence[Record]
     ) -> int | None:
-        """Results.Append; None: the call fails."""
+        """Handle Results.Append; return None if the call fails."""
         if not self.up:
             return None
         whole = AttemptKey(device, key.job_id, key.epoch)
@@ -367,28 +371,28 @@ class Centre:
             )
         try:
             through = self.run(lambda c, fx, now: results.append(c, fx, now, whole, batch))
-        except Down:
+        except ControllerKilled:
             return max(r.seq for r in batch) if self.acknowledge_before_commit else None
         except FleetmarkError:
             return None
         self.acknowledged[whole] = max(self.acknowledged.get(whole, 0), through)
         return through
 
-    def _heard(self, stream: Stream, state: dict[str, int], message: m.AgentMessage) -> None:
+    def _on_message(self, stream: Stream, state: dict[str, int], message: m.AgentMessage) -> None:
         device = stream.device
         if isinstance(message, m.Hello):
-            self._last_heard[device] = self.world.now_s
+            self._last_heard[device] = self.context.now_s
             self._hello(stream, state, message)
             return
         if not self.presence.current(device, state["session"]):
             return
-        self._last_heard[device] = self.world.now_s
+        self._last_heard[device] = self.context.now_s
         self.presence.alive(device, state["session"], self.monotonic_ns())
         if isinstance(message, m.Heartbeat):
             self._note_idle(device, message.idle)
             if self.presence.heartbeat(device, state["session"], message.idle, self.monotonic_ns()):
                 life = self._life
-                self.world.after(0.001, lambda: self._assign(life))
+                self.context.after(0.001, lambda: self._assign(life))
             stream.down(m.HeartbeatAck(message.sequence))
         elif isinstance(message, m.AttemptReport):
             report = _report(device, message)
@@ -409,7 +413,7 @@ class Centre:
             output.locks,
         )
         # Here every order is the controller's own: none of its messages is forged.
-        answers, effects = self.transact(
+        answers, effects = self.run_transaction(
             lambda c, fx, now: sessions.hello(c, fx, now, hello, OrderVerifier(lambda it: it))
         )
         verdicts = tuple(
@@ -420,14 +424,14 @@ class Centre:
             )
             for a in answers
         )
-        self.let_go_of |= {a.key for a in answers if not a.keep}
+        self.discarded |= {a.key for a in answers if not a.keep}
         stream.down(m.Welcome(1, "0", "controller", 1.0, 0.5, LEASE_S, 0, (), verdicts))
         state["session"] = self.presence.connected(
             device, output.boot_id, output.idle, self.monotonic_ns()
         )
         self._note_idle(device, output.idle)
         self.streams[device] = (stream, state["session"])
-        self.carry_out(effects)
+        self.apply_effects(effects)
 
     def _note_idle(self, device: str, idle: bool) -> None:
         if idle:
@@ -444,17 +448,17 @@ class Centre:
         if not any(item.idle for item in seen.values()):
             return
         try:
-            _, effects = self.transact(
+            _, effects = self.run_transaction(
                 lambda c, fx, now: dispatch.dispatch_jobs(c, fx, now, seen, SCHEDULER)
             )
-        except Down:
+        except ControllerKilled:
             return
         for offer in effects.offers:
             self._check_assignment(offer.key)
-        self.carry_out(effects)
+        self.apply_effects(effects)
 
     def _check_assignment(self, key: AttemptKey) -> None:
-        self.world.note(f"controller: {key.job_id} → {key.device_id}, epoch {key.epoch}")
+        self.context.note(f"controller: {key.job_id} → {key.device_id}, epoch {key.epoch}")
         if key.epoch in self.epochs:
             raise Violation(f"epoch {key.epoch} was given out before: {self.epochs[key.epoch]}")
         self.epochs[key.epoch] = (key.job_id, key.device_id)
@@ -467,22 +471,24 @@ class Centre:
             return
         try:
             for device in self.presence.expire(self.monotonic_ns()):
-                silent_s = self.world.now_s - self._last_heard.get(device, 0.0)
+                silent_s = self.context.now_s - self._last_heard.get(device, 0.0)
                 if silent_s < LEASE_S - 0.001:
                     raise Violation(f"{device} was given up after {silent_s:.1f} s of silence")
-                self.world.note(f"controller: lease of {device} runs out")
+                self.context.note(f"controller: lease of {device} runs out")
                 self.run(lambda c, fx, now, d=device: sessions.lease_expired(c, fx, now, d))
             self.run(campaigns.end_overdue)
-        except Down:
+        except ControllerKilled:
             return
-        self.world.after(0.5, lambda: self._watch(life))
+        self.context.after(0.5, lambda: self._watch(life))
 
     def _verify(self, key: AttemptKey) -> None:
         if key in self.verifying:
             return
         self.verifying.add(key)
         life = self._life
-        self.world.after(self.world.random.uniform(0.05, 2.0), lambda: self._evaluate(life, key))
+        self.context.after(
+            self.context.random.uniform(0.05, 2.0), lambda: self._evaluate(life, key)
+        )
 
     def _evaluate(self, life: int, key: AttemptKey) -> None:
         if life != self._life or not self.up:
@@ -494,10 +500,10 @@ class Centre:
             )
         else:
             evaluation = Evaluation(AttemptOutcome.FAILED, "it failed", final.retryable)
-        run_id = f"run-{key.job_id}-{key.epoch}-{self.world.random.random()}"
+        run_id = f"run-{key.job_id}-{key.epoch}-{self.context.random.random()}"
         try:
             self.run(lambda c, fx, now: results.finalise(c, fx, now, key, run_id, evaluation))
-        except Down:
+        except ControllerKilled:
             return
         self.verifying.discard(key)
 

@@ -1,4 +1,4 @@
-"""A board: the real session, spool and ledger on a simulated disk, with a simulated job.
+"""A device: the real session, spool and ledger on a simulated disk, with a simulated job.
 
 The supervisor and its job outlive a killed agent; a power failure ends everything and loses what
 was not made durable. The device keeps a trace of its own: what ran when, and what was completed.
@@ -20,12 +20,12 @@ from fleetmark_agent.state.spool import Spool, SpoolFull
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.lockfile import LOCK_FORMAT, Environment, Lockfile, Program
 from fleetmark_core.records import Final, Record, seal
-from tests.simulation.clock_and_events import World
-from tests.simulation.disk import Disk, Killed
+from tests.simulation.clock_and_events import SimulationContext
+from tests.simulation.disk import Disk, ProcessKilled
 from tests.simulation.network import Network, Stream
 
 if TYPE_CHECKING:
-    from tests.simulation.controller import Centre
+    from tests.simulation.controller import SimulatedController
 
 SPOOL_BYTES = 1 << 20
 LOCK_BYTES = Lockfile(
@@ -36,7 +36,7 @@ LOCK_BYTES = Lockfile(
 
 @dataclass
 class Running:
-    """What the supervisor runs now."""
+    """The attempt that the supervisor runs."""
 
     key: LocalAttemptKey
     began_s: float
@@ -47,27 +47,27 @@ class SimulatedDevice:
 
     def __init__(
         self,
-        world: World,
+        context: SimulationContext,
         name: str,
         network: Network,
-        centre: Centre,
+        controller: SimulatedController,
         facts: Capabilities,
         crash_rate: float = 0.0,
         full_rate: float = 0.0,
     ) -> None:
-        self.world = world
+        self.context = context
         self.name = name
         self.network = network
-        self.centre = centre
+        self.controller = controller
         self.facts = facts
-        self.disk = Disk(world, crash_rate, full_rate)
+        self.disk = Disk(context, crash_rate, full_rate)
         self.running: Running | None = None
         self.trace: list[tuple[LocalAttemptKey, float, float]] = []
         """(attempt, began, ended) of everything that ever ran."""
         self.completed: set[LocalAttemptKey] = set()
         """Attempts whose final record is durable in the spool."""
         self.unwanted: set[LocalAttemptKey] = set()
-        """Attempts that the controller told us to stop."""
+        """Attempts that the controller ordered to stop."""
         self.session: Session | None = None
         self._outcomes: set[LocalAttemptKey] = set()  # on disk: the supervisor's outcome.json
         self._life = 0
@@ -90,37 +90,37 @@ class SimulatedDevice:
             for key in self.spool.attempts():
                 if key not in held:
                     self.spool.forget(key)
-        except Killed as killed:
+        except ProcessKilled as killed:
             self._fall(killed)
             return
         except OSError:
             self.session = None
-            self.world.after(2.0, lambda: self.boot() if life == self._life else None)
+            self.context.after(2.0, lambda: self.boot() if life == self._life else None)
             return
         identity = AgentIdentity(self.name, f"{self.name}-{life}", self.name, "0.1.0", self.facts)
         spooled = {key: self.spool.last_seq(key) for key in self.spool.attempts()}
         self.session = Session(identity, ledger, device_free=self.device_free(), spooled=spooled)
-        self.world.note(f"{self.name}: agent starts, holds {sorted(k.name for k in held)}")
+        self.context.note(f"{self.name}: agent starts, holds {sorted(k.name for k in held)}")
         self._perform(self.session.start())
         if self.session is not None:
-            self.world.after(self.world.random.uniform(0, 0.5), lambda: self._dial(life))
+            self.context.after(self.context.random.uniform(0, 0.5), lambda: self._dial(life))
             self._keep_time(life)
 
     def kill(self, power: bool) -> None:
-        """SIGKILL of the agent, or a power failure."""
+        """Kill the agent, or cut the power."""
         if self.session is not None:
-            self._fall(Killed(power))
+            self._fall(ProcessKilled(power))
 
     def pause(self, seconds: float) -> None:
-        """SIGSTOP: events wait."""
-        self._paused_until = self.world.now_s + seconds
+        """Stop the agent, as SIGSTOP does: events are delayed."""
+        self._paused_until = self.context.now_s + seconds
 
     def device_free(self) -> bool:
-        """Whether the device's lock is free."""
+        """Return whether the device's lock is free."""
         return self.running is None
 
-    def _fall(self, killed: Killed) -> None:
-        self.world.note(f"{self.name}: {killed}")
+    def _fall(self, killed: ProcessKilled) -> None:
+        self.context.note(f"{self.name}: {killed}")
         self.session = None
         self._life += 1
         if self._stream is not None:
@@ -128,20 +128,20 @@ class SimulatedDevice:
         if killed.power:
             self._end_job()
             self.disk.lose_power()
-        self.world.after(self.world.random.uniform(0.2, 15.0), self.boot)
+        self.context.after(self.context.random.uniform(0.2, 15.0), self.boot)
 
     # --- events and actions ---
 
     def feed(self, event: h.Event) -> None:
-        """Tell the session, and do what it wants."""
+        """Pass an event to the session and perform its actions."""
         if self.session is None:
             return
         life = self._life
-        if self.world.now_s < self._paused_until:
-            delay = self._paused_until - self.world.now_s
-            self.world.after(delay, lambda: self.feed(event) if life == self._life else None)
+        if self.context.now_s < self._paused_until:
+            delay = self._paused_until - self.context.now_s
+            self.context.after(delay, lambda: self.feed(event) if life == self._life else None)
             return
-        self._perform(self.session.handle(event, self.world.now_s))
+        self._perform(self.session.handle(event, self.context.now_s))
 
     def _perform(self, actions: list[h.Action]) -> None:
         try:
@@ -149,7 +149,7 @@ class SimulatedDevice:
                 if self.session is None:
                     return
                 self._do(action)
-        except Killed as killed:
+        except ProcessKilled as killed:
             self._fall(killed)
 
     def _do(self, action: h.Action) -> None:
@@ -180,7 +180,7 @@ class SimulatedDevice:
                 self._stream.sever()
                 self._stream = None
             life = self._life
-            self.world.after(action.after_s + 0.2, lambda: self._dial(life))
+            self.context.after(action.after_s + 0.2, lambda: self._dial(life))
 
     def _lock_of(self, key: LocalAttemptKey) -> bytes:
         begun = self.running is not None and self.running.key == key
@@ -199,15 +199,15 @@ class SimulatedDevice:
 
     def _later(self, delay_s: float, event: h.Event) -> None:
         life = self._life
-        self.world.after(delay_s, lambda: self.feed(event) if life == self._life else None)
+        self.context.after(delay_s, lambda: self.feed(event) if life == self._life else None)
 
     def _keep_time(self, life: int) -> None:
         if life != self._life or self.session is None:
             return
         due = self.session.next_tick()
-        if due is not None and due <= self.world.now_s:
+        if due is not None and due <= self.context.now_s:
             self.feed(h.TimerFired())
-        self.world.after(0.25, lambda: self._keep_time(life))
+        self.context.after(0.25, lambda: self._keep_time(life))
 
     # --- the link ---
 
@@ -216,7 +216,7 @@ class SimulatedDevice:
             return
         stream = Stream(self.network, self.name)
 
-        def heard(message: Any) -> None:
+        def on_message(message: Any) -> None:
             if life == self._life and self._stream is stream:
                 self.feed(h.MessageReceived(message))
                 if isinstance(message, Bye):
@@ -226,12 +226,12 @@ class SimulatedDevice:
             if life == self._life and self._stream is stream:
                 self._stream = None
                 self.feed(h.StreamClosed())
-                self.world.after(self.world.random.uniform(0.2, 2.0), lambda: self._dial(life))
+                self.context.after(self.context.random.uniform(0.2, 2.0), lambda: self._dial(life))
 
-        stream.on_device, stream.closed_at_device = heard, closed
+        stream.on_device, stream.closed_at_device = on_message, closed
         unreachable = self.name in self.network.to_controller_down
-        if unreachable or not self.centre.accept(stream):
-            self.world.after(self.world.random.uniform(0.2, 2.0), lambda: self._dial(life))
+        if unreachable or not self.controller.accept(stream):
+            self.context.after(self.context.random.uniform(0.2, 2.0), lambda: self._dial(life))
             return
         self._stream = stream
         self.feed(h.StreamOpened())
@@ -252,7 +252,7 @@ class SimulatedDevice:
                 self.feed(h.UploadFailed(key, "the call failed"))
 
         self.network.call(
-            self.name, lambda: self.centre.append(self.name, key, records), reply, fail
+            self.name, lambda: self.controller.append(self.name, key, records), reply, fail
         )
 
     # --- the job: supervisor and program, and the runner's collecting ---
@@ -268,41 +268,41 @@ class SimulatedDevice:
             else:
                 # The lock is held by another attempt's supervisor: wait for it, as flock does.
                 life = self._life
-                again = self.world.random.uniform(0.5, 1.0)
-                self.world.after(
+                again = self.context.random.uniform(0.5, 1.0)
+                self.context.after(
                     again, lambda: self._start_job(key) if life == self._life else None
                 )
             return
         if self.spool.last_seq(key):
             self._collect(key)
             return
-        if self.world.chance(0.05):
-            self._later(0.01, h.JobRefused(key, "no room", self.world.random.random() < 0.5))
+        if self.context.chance(0.05):
+            self._later(0.01, h.JobRefused(key, "no room", self.context.random.random() < 0.5))
             return
         self.begin(key)
         self._later(0.001, h.JobRunning(key))
         self._later(0.001, h.DeviceChanged(False))
 
     def begin(self, key: LocalAttemptKey) -> None:
-        """The supervisor takes the lock and starts the job."""
-        self.running = Running(key, self.world.now_s)
-        self.world.note(f"{self.name}: job {key.name} begins")
-        self.world.after(self.world.random.uniform(0.5, 25.0), lambda: self._job_done(key))
+        """Take the device's lock and start the job, as the supervisor does."""
+        self.running = Running(key, self.context.now_s)
+        self.context.note(f"{self.name}: job {key.name} begins")
+        self.context.after(self.context.random.uniform(0.5, 25.0), lambda: self._job_done(key))
 
     def _job_done(self, key: LocalAttemptKey) -> None:
         if self.running is None or self.running.key != key:
             return
         self._end_job()
         self._outcomes.add(key)
-        self.world.note(f"{self.name}: job {key.name} ends")
+        self.context.note(f"{self.name}: job {key.name} ends")
         if self.session is not None:
             self._later(0.001, h.DeviceChanged(True))
             life = self._life
-            self.world.after(0.01, lambda: self._collect(key) if life == self._life else None)
+            self.context.after(0.01, lambda: self._collect(key) if life == self._life else None)
 
     def _end_job(self) -> None:
         if self.running is not None:
-            self.trace.append((self.running.key, self.running.began_s, self.world.now_s))
+            self.trace.append((self.running.key, self.running.began_s, self.context.now_s))
             self.running = None
 
     def _stop_job(self, key: LocalAttemptKey) -> None:
@@ -322,13 +322,13 @@ class SimulatedDevice:
             begun = self.spool.last_seq(key)
             for record in records[begun:]:
                 self.spool.append(key, record.kind, record.payload)
-                if self.world.chance(0.02):
-                    raise Killed(power=False)
+                if self.context.chance(0.02):
+                    raise ProcessKilled(power=False)
         except (OSError, SpoolFull):
             life = self._life
-            self.world.after(2.0, lambda: self._collect(key) if life == self._life else None)
+            self.context.after(2.0, lambda: self._collect(key) if life == self._life else None)
             return
-        except Killed as killed:
+        except ProcessKilled as killed:
             if self.spool.is_sealed(key):
                 self.completed.add(key)
             self._fall(killed)
@@ -339,7 +339,7 @@ class SimulatedDevice:
 
 
 def records_of(key: LocalAttemptKey) -> list[Record]:
-    """What an attempt's run writes: it follows from the attempt, as files on a disk would."""
+    """Return the records of an attempt's run, derived from its key."""
     chance = random.Random(key.name)
     payloads = [("event", b'{"n":%d,"e":%d}' % (n, key.epoch)) for n in range(chance.randint(0, 4))]
     records = [Record(n, kind, payload) for n, (kind, payload) in enumerate(payloads, 1)]
@@ -357,5 +357,5 @@ def records_of(key: LocalAttemptKey) -> list[Record]:
 
 
 def report_of(message: AttemptReport) -> tuple[LocalAttemptKey, str, str, bool]:
-    """Key, state, reason and whether another try may help."""
+    """Return key, state, reason and whether the failure is retryable."""
     return message.attempt.key, message.state.value, message.reason, message.retryable

@@ -8,21 +8,21 @@ import sqlite3
 from fleetmark_controller.store.jobs import attempts
 from fleetmark_controller.store.jobs.attempts import AttemptKey
 from tests.simulation.clock_and_events import Violation
-from tests.simulation.controller import Centre
+from tests.simulation.controller import SimulatedController
 from tests.simulation.device import SimulatedDevice
 
 
-def always(centre: Centre, devices: list[SimulatedDevice]) -> None:
-    """What must hold after every step."""
+def always(controller: SimulatedController, devices: list[SimulatedDevice]) -> None:
+    """Check the invariants of every step."""
     for device in devices:
         _one_at_a_time(device)
-    _acknowledged_is_stored(centre)
+    _acknowledged_is_stored(controller)
 
 
-def at_the_end(centre: Centre, devices: list[SimulatedDevice]) -> None:
-    """What must hold once every fault is healed and everything has come to rest."""
-    always(centre, devices)
-    connection = centre.connection
+def after_recovery(controller: SimulatedController, devices: list[SimulatedDevice]) -> None:
+    """Check the invariants after all faults ended and all work stopped."""
+    always(controller, devices)
+    connection = controller.connection
     _none("I2 none twice", connection, _TWICE)
     _none("I4 one official run a job", connection, _OFFICIAL)
     _none("I4 one run an attempt", connection, _RUNS)
@@ -36,7 +36,7 @@ def at_the_end(centre: Centre, devices: list[SimulatedDevice]) -> None:
             raise Violation(f"I6 {device.name} still holds {held}")
         for key in device.completed - device.unwanted:
             whole = AttemptKey(device.name, key.job_id, key.epoch)
-            if whole not in centre.overwritten:
+            if whole not in controller.overwritten:
                 _stored(connection, whole)
     broken = connection.execute("PRAGMA integrity_check").fetchone()[0]
     if broken != "ok" or connection.execute("PRAGMA foreign_key_check").fetchall():
@@ -53,10 +53,10 @@ def _one_at_a_time(device: SimulatedDevice) -> None:
             raise Violation(f"I3 {device.name} ran {first.name} and {second.name} at the same time")
 
 
-def _acknowledged_is_stored(centre: Centre) -> None:
+def _acknowledged_is_stored(controller: SimulatedController) -> None:
     """I1: every acknowledged record is present."""
-    for key, through in centre.acknowledged.items():
-        found = centre.connection.execute(
+    for key, through in controller.acknowledged.items():
+        found = controller.connection.execute(
             "SELECT count(DISTINCT seq) FROM record"
             " WHERE job_id = ? AND epoch = ? AND seq BETWEEN 1 AND ?",
             (key.job_id, key.epoch, through),

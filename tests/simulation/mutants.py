@@ -23,7 +23,7 @@ from fleetmark_controller.store import epochs
 from fleetmark_controller.store.jobs import attempts
 from fleetmark_controller.store.results import records
 from tests.simulation import simulate
-from tests.simulation.controller import Centre
+from tests.simulation.controller import SimulatedController
 from tests.simulation.disk import Disk
 
 Patch = pytest.MonkeyPatch
@@ -31,14 +31,14 @@ MUTANTS: dict[str, Callable[[Patch], None]] = {}
 
 
 def mutant(apply: Callable[[Patch], None]) -> Callable[[Patch], None]:
-    """Registers a deliberate bug under its function's name."""
+    """Register a deliberate bug under its function's name."""
     MUTANTS[apply.__name__] = apply
     return apply
 
 
 def _schema(patch: Patch, *changes: tuple[str, str]) -> None:
     """Run every seed on a store whose schema differs."""
-    original = simulate.template()
+    original = simulate.empty_store()
     empty = sqlite3.connect(":memory:", check_same_thread=False)
     script = "\n".join(original.iterdump())
     for old, new in changes:
@@ -50,7 +50,7 @@ def _schema(patch: Patch, *changes: tuple[str, str]) -> None:
 
 @mutant
 def acknowledge_before_commit(patch: Patch) -> None:
-    patch.setattr(Centre, "acknowledge_before_commit", True)
+    patch.setattr(SimulatedController, "acknowledge_before_commit", True)
 
 
 @mutant
@@ -107,7 +107,7 @@ def spool_in_memory(patch: Patch) -> None:
 
 @mutant
 def wall_clock_leases(patch: Patch) -> None:
-    patch.setattr(Centre, "monotonic_ns", Centre.wall_ns)
+    patch.setattr(SimulatedController, "monotonic_ns", SimulatedController.wall_ns)
 
 
 @mutant

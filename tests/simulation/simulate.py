@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from fleetmark_core.capabilities import Board as Product
 from fleetmark_core.capabilities import Capabilities, Cpu, Memory, Os, Storage
 from tests.simulation import invariants
-from tests.simulation.clock_and_events import Violation, World
-from tests.simulation.controller import Centre, template
+from tests.simulation.clock_and_events import SimulationContext, Violation
+from tests.simulation.controller import SimulatedController, empty_store
 from tests.simulation.device import SimulatedDevice
 from tests.simulation.network import Conditions, Network
 
@@ -44,14 +44,14 @@ class Outcome:
 
 
 class Simulation:
-    """One seed."""
+    """The simulation of one seed."""
 
     def __init__(self, seed: int, empty: sqlite3.Connection) -> None:
-        self.world = world = World(seed)
-        dice = world.random
+        self.context = context = SimulationContext(seed)
+        dice = context.random
         bad = dice.choice([0.0, 0.3, 1.0])
         self.network = Network(
-            world,
+            context,
             Conditions(
                 slow_rate=0.05 * bad,
                 cut_rate=0.02 * bad * dice.random(),
@@ -59,13 +59,13 @@ class Simulation:
                 repeated_call_rate=0.2 * bad * dice.random(),
             ),
         )
-        self.centre = Centre(world, empty, FACTS, 0.02 * bad * dice.random())
+        self.controller = SimulatedController(context, empty, FACTS, 0.02 * bad * dice.random())
         self.devices = [
             SimulatedDevice(
-                world,
+                context,
                 f"device-{number}",
                 self.network,
-                self.centre,
+                self.controller,
                 FACTS,
                 crash_rate=0.03 * bad * dice.random(),
                 full_rate=0.05 * bad * dice.choice([0, dice.random()]),
@@ -76,67 +76,67 @@ class Simulation:
         self.jobs = 0
 
     def run(self) -> Outcome:
-        """Faults, then healing, then rest; the invariants at each step and at the end."""
+        """Run the phases: faults, recovery, idle; check invariants at each step and at the end."""
         steps = 0
         try:
             self._begin()
-            while self.world.now_s < 1000 + FAULTY_S and self.world.step():
+            while self.context.now_s < 1000 + FAULTY_S and self.context.step():
                 steps += 1
-                invariants.always(self.centre, self.devices)
+                invariants.always(self.controller, self.devices)
             self._heal()
-            until = self.world.now_s + HEALING_S
-            while self.world.now_s < until and self.world.step():
+            until = self.context.now_s + HEALING_S
+            while self.context.now_s < until and self.context.step():
                 steps += 1
-                if steps % 200 == 0 and self._at_rest():
+                if steps % 200 == 0 and self._is_idle():
                     break
-            invariants.at_the_end(self.centre, self.devices)
+            invariants.after_recovery(self.controller, self.devices)
             violation = ""
         except Violation as found:
             violation = str(found)
         except Exception:
             violation = f"a fault of the program: {traceback.format_exc()}"
-        runs = self.centre.connection.execute("SELECT count(*) FROM run").fetchone()[0]
-        return Outcome(self.world.seed, violation, self.world.history, steps, runs)
+        runs = self.controller.connection.execute("SELECT count(*) FROM run").fetchone()[0]
+        return Outcome(self.context.seed, violation, self.context.history, steps, runs)
 
     def _begin(self) -> None:
-        dice, world = self.world.random, self.world
-        self.centre.boot()
-        while not self.centre.up:
-            world.step()
+        dice, context = self.context.random, self.context
+        self.controller.boot()
+        while not self.controller.up:
+            context.step()
         for device in self.devices:
-            self.centre.register(device.name)
-            world.after(dice.uniform(0, 2), device.boot)
+            self.controller.register(device.name)
+            context.after(dice.uniform(0, 2), device.boot)
         pinned = dice.random() < 0.5
         names = [device.name for device in self.devices]
         self.jobs = dice.randint(1, 5)
-        while not self.centre.up:
-            world.step()
-        self.centre.submit(names, self.jobs, dice.randint(1, 4), pinned)
+        while not self.controller.up:
+            context.step()
+        self.controller.submit(names, self.jobs, dice.randint(1, 4), pinned)
         for _ in range(int(dice.randint(0, 12) * self.bad)):
-            world.after(dice.uniform(1, FAULTY_S), self._strike)
+            context.after(dice.uniform(1, FAULTY_S), self._inject_fault)
 
-    def _strike(self) -> None:
-        """One fault of a kind that does not belong to a single operation."""
-        if self.world.healed:
+    def _inject_fault(self) -> None:
+        """Inject a fault that does not belong to a single operation."""
+        if self.context.healed:
             return
-        dice = self.world.random
+        dice = self.context.random
         device = dice.choice(self.devices)
         kind = dice.choice(list(_STRIKES))
-        self.world.note(f"fault: {kind} ({device.name})")
+        self.context.note(f"fault: {kind} ({device.name})")
         _STRIKES[kind](self, device)
 
     def _heal(self) -> None:
-        self.world.note("--- healed")
-        self.world.healed = True
-        self.centre.wall_offset_s = 0.0
+        self.context.note("--- healed")
+        self.context.healed = True
+        self.controller.wall_offset_s = 0.0
         self.network.to_device_down.clear()
         self.network.to_controller_down.clear()
         for device in self.devices:
             device.disk.full = False
-        self.centre.let_go([device.name for device in self.devices])
+        self.controller.release_holds([device.name for device in self.devices])
 
-    def _at_rest(self) -> bool:
-        open_jobs = self.centre.connection.execute(
+    def _is_idle(self) -> bool:
+        open_jobs = self.controller.connection.execute(
             "SELECT 1 FROM job WHERE state NOT IN ('SUCCEEDED', 'INVALID', 'FAILED', 'CANCELLED')"
             " UNION SELECT 1 FROM attempt WHERE final_seq NOT NULL AND verified = 0"
         ).fetchone()
@@ -154,20 +154,20 @@ class Simulation:
         device.kill(power=True)
 
     def kill_controller(self, _: SimulatedDevice) -> None:
-        self.centre.kill()
+        self.controller.kill()
 
     def pause(self, device: SimulatedDevice) -> None:
-        device.pause(self.world.random.uniform(1, 15))
+        device.pause(self.context.random.uniform(1, 15))
 
     def partition(self, device: SimulatedDevice) -> None:
-        dice = self.world.random
+        dice = self.context.random
         ways = dice.choice([(True, True), (True, False), (False, True)])
         for down, chosen in zip(
             (self.network.to_controller_down, self.network.to_device_down), ways, strict=True
         ):
             if chosen:
                 down.add(device.name)
-                self.world.after(dice.uniform(1, 30), lambda d=down: d.discard(device.name))
+                self.context.after(dice.uniform(1, 30), lambda d=down: d.discard(device.name))
 
     def fill_disk(self, device: SimulatedDevice) -> None:
         device.disk.full = True
@@ -175,29 +175,31 @@ class Simulation:
         def free() -> None:
             device.disk.full = False
 
-        self.world.after(self.world.random.uniform(1, 20), free)
+        self.context.after(self.context.random.uniform(1, 20), free)
 
     def step_clock(self, _: SimulatedDevice) -> None:
-        self.centre.wall_offset_s += self.world.random.choice([-1e6, -3600, -10, 10, 200, 1000])
+        self.controller.wall_offset_s += self.context.random.choice(
+            [-1e6, -3600, -10, 10, 200, 1000]
+        )
 
     def back_up(self, _: SimulatedDevice) -> None:
-        self.centre.back_up()
+        self.controller.back_up()
 
     def restore(self, _: SimulatedDevice) -> None:
-        if self.centre.has_backup:
-            self.centre.restore()
+        if self.controller.has_backup:
+            self.controller.restore()
 
     def cancel(self, _: SimulatedDevice) -> None:
-        self.centre.cancel(f"job-{self.world.random.randint(1, self.jobs)}")
+        self.controller.cancel(f"job-{self.context.random.randint(1, self.jobs)}")
 
     def drain(self, device: SimulatedDevice) -> None:
-        self.centre.drain(device.name)
+        self.controller.drain(device.name)
 
     def pause_campaign(self, _: SimulatedDevice) -> None:
-        self.centre.pause()
+        self.controller.pause()
 
     def retry(self, _: SimulatedDevice) -> None:
-        self.centre.retry(f"job-{self.world.random.randint(1, self.jobs)}")
+        self.controller.retry(f"job-{self.context.random.randint(1, self.jobs)}")
 
 
 _STRIKES = {
@@ -223,7 +225,7 @@ def simulate(seed: int) -> Outcome:
     """Run one seed."""
     global _EMPTY  # noqa: PLW0603  (migrating once a process instead of once a seed)
     if _EMPTY is None:
-        _EMPTY = template()
+        _EMPTY = empty_store()
     return Simulation(seed, _EMPTY).run()
 
 

@@ -29,9 +29,9 @@ class AgentProcess:
     async def start(self, *flags: str, wait: bool = True) -> None:
         self.controller.online.clear()
         if not (self.home / "identity" / "certificate.pem").exists():
-            secure.enrol(self.home, self.controller.address)
+            secure.enroll(self.home, self.controller.address)
         command = [sys.executable, "-m", "fleetmark_agent.cli", "start", "--home", str(self.home)]
-        command += ["--controller", self.controller.address, "--name", "board"]
+        command += ["--controller", self.controller.address, "--name", "device"]
         command += ["--allow-folder", str(self.gates), *flags]
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
@@ -52,12 +52,12 @@ class AgentProcess:
         return self.log.read_text()
 
     def events(self) -> list[str]:
-        """The events that the agent logged so far."""
+        """Return the events that the agent has logged."""
         return [line.event for line in parse_log(self.output())] if self.log.exists() else []
 
 
 def assert_no_overlap(trace: list[dict[str, Any]]) -> None:
-    """Started and ended take turns, by the device's own account."""
+    """Check in the device's trace that starts and ends alternate."""
     assert [line["event"] for line in trace] == ["started", "ended"] * (len(trace) // 2)
     for started, ended in zip(trace[::2], trace[1::2], strict=True):
         assert (started["job_id"], started["epoch"]) == (ended["job_id"], ended["epoch"])

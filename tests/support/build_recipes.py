@@ -56,7 +56,7 @@ PyMODINIT_FUNC PyInit_tiny(void) { return PyModule_Create(&module); }
 
 
 def tiny(mirror: Path, arch: str, python: str = PYTHON, **files: str) -> Build:
-    """A build of a small extension whose sdist lies in `mirror`; `files` replace its own."""
+    """Return a build of a small extension whose sdist lies in `mirror`; `files` replace its own."""
     content = {"setup.py": SETUP, "tiny.c": SOURCE}
     content |= {name.replace("_", ".", 1): text for name, text in files.items()}
     mirror.mkdir(exist_ok=True)
@@ -73,5 +73,5 @@ def tiny(mirror: Path, arch: str, python: str = PYTHON, **files: str) -> Build:
 
 
 def crcmod(arch: str, python: str = PYTHON) -> Build:
-    """A build of crcmod 1.7, whose sdist comes from the package index."""
+    """Return a build of crcmod 1.7, whose sdist comes from the package index."""
     return Build("crcmod", "1.7", CRCMOD, (SETUPTOOLS,), python, arch, "2.28")

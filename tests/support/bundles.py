@@ -42,7 +42,7 @@ with os.fdopen(3, "w") as progress:
 
 
 def wheel(name: str, files: dict[str, str], version: str = "1.0") -> tuple[str, bytes]:
-    """File name and bytes of a pure-Python wheel."""
+    """Return file name and bytes of a pure-Python wheel."""
     info = f"{name}-{version}.dist-info"
     content = {
         **files,

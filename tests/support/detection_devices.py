@@ -34,7 +34,7 @@ class DetectionDevice:
         self.bin.mkdir(parents=True)
 
     def program(self, name: str, script: str) -> Path:
-        """A program of the board: a shell script, which has nothing but what the shell has."""
+        """Write a program of the device: a shell script with shell built-ins only."""
         path = self.bin / name
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)
@@ -47,7 +47,7 @@ class DetectionDevice:
         return path
 
     def python(self, name: str = "python3") -> Path:
-        """A Python of the device; its modules are files below the folder that is returned."""
+        """Make a Python of the device; return the folder of its modules."""
         site = self.root / "site" / name
         site.mkdir(parents=True)
         boot = self.file(
@@ -68,8 +68,8 @@ class DetectionDevice:
         return [(found.verdict.value, found.version) for found in self.find(*rules)]
 
 
-def gone(pid: int) -> bool:
-    """Whether a process ends, or has: one that was killed takes a moment to."""
+def has_ended(pid: int) -> bool:
+    """Wait until a process has ended; return False if it goes on."""
     for _ in range(500):
         try:
             # A zombie runs no more.

@@ -32,7 +32,7 @@ def server_credentials() -> grpc.ServerCredentials:
     )
 
 
-def enrol(home: Path, address: str, life_ns: int = LIFE_NS) -> None:
+def enroll(home: Path, address: str, life_ns: int = LIFE_NS) -> None:
     """Make a home one of an enrolled device."""
     device_id = identity.device_id(home)
     key, now_ns = make_key(), time.time_ns()

@@ -8,7 +8,7 @@ CPU = "sys/devices/system/cpu"
 
 
 class DeviceTree:
-    """A tree of small files. Every file is replaced whole, so that nobody reads half of it."""
+    """A tree of small files. Files are replaced atomically, so that no reader sees half of one."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -45,7 +45,7 @@ class DeviceTree:
         self.put(f"{folder}/scaling_available_governors", choices)
 
     def firmware(self, value: int) -> None:
-        """A Raspberry Pi's get_throttled, as its kernel shows it."""
+        """Set a Raspberry Pi's get_throttled, as its kernel shows it."""
         self.put("sys/devices/platform/soc/soc:firmware/get_throttled", f"{value:x}")
 
     def power_supply(self, *, mains: bool, discharging: bool) -> None:
@@ -60,7 +60,7 @@ class DeviceTree:
         self.put("proc/vmstat", f"nr_free_pages 7\npswpin {swapped_pages}\npswpout 0")
 
     def cpu_quota(self, *, periods: int, throttled: int, quota: str = "max 100000") -> None:
-        """The agent's own control group, of version 2."""
+        """Set the quota of the agent's own control group, version 2."""
         group = "sys/fs/cgroup/system.slice/agent.service"
         self.put("proc/self/cgroup", "0::/system.slice/agent.service")
         self.put(f"{group}/cpu.max", quota)
@@ -72,8 +72,8 @@ class DeviceTree:
         self.put(f"{folder}/max_energy_range_uj", wraps_at)
         self.put(f"{folder}/energy_uj", microjoules)
 
-    def calm(self) -> DeviceTree:
-        """A device with everything, and nothing the matter with it."""
+    def reset_to_healthy(self) -> DeviceTree:
+        """Write the files of a device with all sensors and no problem."""
         self.temperature(45)
         self.clock(1800)
         self.ceiling(1800)

@@ -40,12 +40,12 @@ QUIET = (
 
 
 def files(folder: Path) -> dict[str, Path]:
-    """Role to path of what is there."""
+    """Return the existing files of a run by role."""
     return {role: folder / name for name, role in ROLES.items() if (folder / name).exists()}
 
 
 def inputs(folder: Path, name: str, **changes: Any) -> RunInputs:
-    """What `evaluate` gets for a run of that name whose files are in `folder`."""
+    """Return the inputs of `evaluate` for the run of that name with its files in `folder`."""
     scenario, mode = name.split("_")
     values: dict[str, Any] = {
         "lock": {"job": {"loadgen": {"round": "v6.1", "package_version": "6.0.17"}}},
@@ -63,12 +63,12 @@ def inputs(folder: Path, name: str, **changes: Any) -> RunInputs:
 
 
 def evaluated(name: str, **changes: Any) -> RunFacts:
-    """The facts of a genuine run."""
+    """Return the evaluation of a genuine run."""
     return evaluate(inputs(LOADGEN_LOGS / name, name, **changes))
 
 
 def copy(name: str, target: Path) -> Path:
-    """A copy of a run's files that may be edited."""
+    """Return a copy of a run's files that may be edited."""
     return Path(shutil.copytree(LOADGEN_LOGS / name, target / name))
 
 
@@ -84,7 +84,7 @@ def edit_log(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
 
 
 def set_values(folder: Path, **values: Any) -> None:
-    """Give keys of the detail log other values; `__` in a key stands for a point."""
+    """Set keys of the detail log to other values; `__` in a key stands for a point."""
     wanted = {key.replace("__", "."): value for key, value in values.items()}
 
     def change(entry: dict[str, Any]) -> None:
@@ -102,5 +102,5 @@ def append(folder: Path, key: str, value: Any) -> None:
 
 
 def codes(facts: RunFacts) -> set[str]:
-    """Codes of the condition reasons."""
+    """Return the codes of the condition reasons."""
     return {reason["code"] for reason in facts.condition_reasons}

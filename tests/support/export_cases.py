@@ -17,12 +17,12 @@ HOSTILE = "<script>alert(1)</script>\"'&{{ 7*7 }}"
 
 
 def columns(view: str) -> list[str]:
-    """What the store's view has."""
+    """Return the columns of the store's view."""
     return [name for name in VIEWS[view] if name != "samples_sha256"]
 
 
 def source(view: str, rows: list[dict[str, Any]]) -> RowSource:
-    """Rows by name as a row source."""
+    """Return a row source of the rows by name."""
     names = columns(view)
     return RowSource(names, [tuple(row.get(name) for name in names) for row in rows])
 
@@ -45,7 +45,7 @@ class Campaign:
                 self._add(device, name, accuracy, changes)
 
     def samples(self, run_id: str) -> np.ndarray | None:
-        """A run's samples."""
+        """Return a run's samples."""
         blob = self.blobs.get(run_id)
         return decode(blob) if blob else None
 

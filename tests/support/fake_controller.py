@@ -31,7 +31,7 @@ CREDIT = 4 << 20
 
 
 @dataclass
-class Box:
+class AttemptRecords:
     """Records of one attempt."""
 
     records: dict[int, tuple[str, bytes]] = field(default_factory=dict)
@@ -59,7 +59,7 @@ class FakeController(
 
     def __init__(self) -> None:
         self.blobs: dict[str, bytes] = {}
-        self.boxes: dict[tuple[str, int], Box] = {}
+        self.boxes: dict[tuple[str, int], AttemptRecords] = {}
         self.hellos: list[Any] = []
         self.heartbeats: list[Any] = []
         self.reports: list[Any] = []
@@ -107,17 +107,17 @@ class FakeController(
         self.blobs[sha256] = data
         return sha256
 
-    def say(self, **body: Any) -> None:
+    def send(self, **body: Any) -> None:
         assert self._outgoing is not None
         self._outgoing.put_nowait(session_pb2.ControllerMessage(**body))
 
     def offer(self, order: Any) -> None:
         self.offers[order.job_id, order.epoch] = order.canonical()
-        self.say(offer=self._offer((order.job_id, order.epoch)))
+        self.send(offer=self._offer((order.job_id, order.epoch)))
 
     def order_stop(self, key: tuple[str, int], reason: str = "cancelled") -> None:
         self.stops[key] = reason
-        self.say(stop=session_pb2.Stop(attempt=self._ref(key), reason=reason))
+        self.send(stop=session_pb2.Stop(attempt=self._ref(key), reason=reason))
 
     async def wait_for(self, seen: Callable[[], Any], timeout_s: float = 60.0) -> Any:
         async def wait() -> Any:
@@ -129,7 +129,7 @@ class FakeController(
         return await asyncio.wait_for(wait(), timeout_s)
 
     def states(self, key: tuple[str, int]) -> list[str]:
-        """States that were reported of an attempt, in order, without repetitions."""
+        """Return the reported states of an attempt, in order, without repetitions."""
         found: list[str] = []
         for report in self.reports:
             name = S.Name(report.state).removeprefix("ATTEMPT_STATE_")
@@ -189,7 +189,7 @@ class FakeController(
         writer = asyncio.ensure_future(self._write(context, outgoing))
         try:
             while (message := await context.read()) is not grpc.aio.EOF:
-                await self._heard(message, outgoing)
+                await self._on_message(message, outgoing)
                 if message.WhichOneof("body") == "bye":
                     break
         finally:
@@ -200,7 +200,7 @@ class FakeController(
         while True:
             await context.write(await outgoing.get())
 
-    async def _heard(self, message: Any, outgoing: asyncio.Queue[Any]) -> None:
+    async def _on_message(self, message: Any, outgoing: asyncio.Queue[Any]) -> None:
         body = message.WhichOneof("body")
         if body == "heartbeat":
             self.heartbeats.append(message.heartbeat)
@@ -271,7 +271,7 @@ class FakeController(
         if self.append_error is not None:
             await abort(context, self.append_error)
         key = (request.attempt.job_id, request.attempt.epoch)
-        box = self.boxes.setdefault(key, Box())
+        box = self.boxes.setdefault(key, AttemptRecords())
         for record in request.records:
             assert record.sha256 == record_digest(record.seq, record.kind, record.payload)
             entry = (record.kind, record.payload)

@@ -19,7 +19,7 @@ _USABLE = "import ensurepip, sys; sys.exit(sys.version_info < (3, 10))"
 
 
 def system_python() -> str:
-    """A Python that a unit could use: of the system, new enough, with venv; empty if none is."""
+    """Return a system Python for a unit: new enough, with venv; empty if there is none."""
     own = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
     for found in (own, "/usr/bin/python3", "/usr/local/bin/python3"):
         if found.startswith(("/root/", "/home/")) or not Path(found).exists():
@@ -30,7 +30,7 @@ def system_python() -> str:
 
 
 def make_kit(folder: Path, python: str) -> Path:
-    """The kit of `make agent-kit`, unpacked, for this machine and `python` alone."""
+    """Unpack the kit of `make agent-kit`, for this machine and `python` alone."""
     version = subprocess.run(
         [python, "-I", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
         check=True,
@@ -52,13 +52,13 @@ def make_kit(folder: Path, python: str) -> Path:
 
 
 def wheel_of(kit: Path) -> Path:
-    """Fleetmark's wheel in a kit."""
+    """Return Fleetmark's wheel in a kit."""
     (found,) = (kit / "wheels").glob("fleetmark-*.whl")
     return found
 
 
 def another_wheel(wheel: Path, folder: Path, version: str, *, broken: bool = False) -> Path:
-    """The same wheel as another version; a broken one's agent ends as soon as it starts."""
+    """Return the same wheel as another version; the agent of a broken one ends at its start."""
     name, old, rest = wheel.name.split("-", 2)
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{name}-{version}-{rest}"
@@ -76,7 +76,7 @@ def another_wheel(wheel: Path, folder: Path, version: str, *, broken: bool = Fal
 
 
 def listing(root: Path) -> dict[str, str]:
-    """Every file and link below `root`, with its mode and the digest of what is in it."""
+    """Return every file and link below `root`, with its mode and the digest of its content."""
     found = {}
     for path in sorted(root.rglob("*")):
         if "__pycache__" in path.parts or (path.is_dir() and not path.is_symlink()):
@@ -108,7 +108,7 @@ class Installer:
     def run(
         self, *arguments: str, stdin: str = "", script: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """One call."""
+        """Run the installer."""
         mode = ["--user"] if self.user else ["--root", str(self.place)]
         options = [] if "--uninstall" in arguments else self.options
         return subprocess.run(
@@ -122,29 +122,29 @@ class Installer:
         )
 
     def install(self, *arguments: str) -> str:
-        """One call that must succeed; what it said."""
+        """Run the installer, which must succeed; return its output."""
         done = self.run(*arguments)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
     @property
     def prefix(self) -> Path:
-        """Where the programs lie."""
+        """Return the folder of the programs."""
         return self.place / (".local/lib/fleetmark" if self.user else "opt/fleetmark")
 
     @property
     def home(self) -> Path:
-        """The agent's home."""
+        """Return the agent's home."""
         where = ".local/share/fleetmark/agent" if self.user else "var/lib/fleetmark/agent"
         return self.place / where
 
     @property
     def settings(self) -> Path:
-        """The unit's environment file."""
+        """Return the unit's environment file."""
         return self.place / (".config/fleetmark" if self.user else "etc/fleetmark") / "agent.env"
 
     def version(self) -> str:
-        """What the installed agent says that it is."""
+        """Return the version that the installed agent reports."""
         return subprocess.run(
             [str(self.prefix / "bin/agent"), "--version"],
             check=True,
@@ -154,12 +154,12 @@ class Installer:
 
 
 def copy_kit(kit: Path, target: Path) -> Path:
-    """A kit to be changed."""
+    """Copy a kit, to change it."""
     return Path(shutil.copytree(kit, target))
 
 
 def copy_context(target: Path) -> None:
-    """What `COPY .` copies: .dockerignore names what is in, all else is out."""
+    """Copy what `COPY .` copies: .dockerignore names the included files."""
     lines = (ROOT / ".dockerignore").read_text().split("\n")
     wanted = [line[1:] for line in lines if line.startswith("!")]
     assert [line for line in lines if line and line[0] not in "#!"] == ["*", "**/__pycache__"]

@@ -26,13 +26,13 @@ class LogLine(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The line as text, without time, level and traceback."""
+        """Return the line as text, without time, level and traceback."""
         fields = {key: value for key, value in self.fields.items() if key != "exception"}
         return text_form(self.event, fields)
 
 
 def parse_line(line: str) -> LogLine | None:
-    """Return a line of a log; None if it is none, such as a command's output.
+    """Return a parsed line of a log; None for any other line, such as a command's output.
 
     Values of fields of the text form are texts.
     """

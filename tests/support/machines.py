@@ -89,7 +89,7 @@ class Machine:
 def two_machines(
     folder: Path, desk_setup: Sequence[str], device_setup: Sequence[str], *, ipv6: bool = True
 ) -> Iterator[tuple[Machine, Machine]]:
-    """Two machines on one cable, which end with the block.
+    """Yield two machines on one cable, which end with the block.
 
     The setups are lines of `ip` commands, in which DEV is the machine's end of the cable.
     """
@@ -103,7 +103,7 @@ def two_machines(
         pytest.skip("needs unshare")
     if refused.returncode:
         pytest.skip("this machine makes no network namespaces")
-    desk, device = Machine("desk", folder), Machine("board", folder)
+    desk, device = Machine("desk", folder), Machine("device", folder)
     try:
         cable = f"fm{os.getpid() % 10000}"
         made = subprocess.run(

@@ -44,7 +44,7 @@ _OUT = (
 
 
 def packets_sent(environment: dict[str, str], *command: str) -> int:
-    """How many packets a command sends to the outside, in a namespace with a way out."""
+    """Return how many packets a command sends outside, in a namespace with a route out."""
     done = subprocess.run(
         [*_OWN, "sh", "-c", _OUT, "sh", sys.executable, "-I", "-c", _EAR, *command],
         env=environment,
@@ -57,8 +57,8 @@ def packets_sent(environment: dict[str, str], *command: str) -> int:
     return int(done.stdout)
 
 
-def no_namespaces() -> str:
-    """Why a network namespace cannot be made here; empty if it can. Root is not needed."""
+def namespace_skip_reason() -> str:
+    """Return why a network namespace cannot be made here; empty if it can. Root is not needed."""
     if not all(shutil.which(tool) for tool in ("unshare", "nsenter", "ip")):
         return "needs unshare, nsenter and ip"
     tried = subprocess.run([*_OWN, "true"], capture_output=True, check=False)
@@ -73,7 +73,7 @@ class Namespace:
     """Put before a command line, so that it runs inside."""
 
     def listen(self, port: int) -> socket.socket:
-        """A socket that listens on loopback inside, to be served from outside."""
+        """Return a socket that listens on loopback inside, to be served from outside."""
         taker, giver = socket.socketpair()
         with taker, giver:
             command = [*self.prefix, sys.executable, "-I", "-c", _LISTEN, str(port)]
@@ -84,7 +84,7 @@ class Namespace:
 
 @contextmanager
 def own_namespace() -> Iterator[Namespace]:
-    """A namespace that ends with the block."""
+    """Yield a namespace that ends with the block."""
     holder = subprocess.Popen(
         [*_OWN, "sh", "-c", "ip link set lo up && echo ready && exec sleep 1200"],
         stdout=subprocess.PIPE,

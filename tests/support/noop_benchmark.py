@@ -1,8 +1,8 @@
 """A catalog with one small benchmark: a program of the standard library that "runs" for a while.
 
-It ships genuine LoadGen logs and copies them into its output, so that its runs are judged as any
+It ships genuine LoadGen logs and copies them into its output, so that its runs are evaluated as any
 other. Each run leaves marks of its own in a folder outside of the agent's home, which prove what
-really happened on the device, whatever agent and controller believe:
+really happened on the device, whatever agent and controller report:
 
     <device>.lock                held while a job runs; `flock` frees it however the job ends
     <device>.<job>.<epoch>.begin

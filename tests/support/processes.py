@@ -35,11 +35,11 @@ _PORTS = count(20200 + os.getpid() % 550 * 20, 2)
 
 
 def free_port() -> int:
-    """A port of loopback on which nobody listens just now, and that no other test is given.
+    """Return a free port of loopback that no other test gets.
 
-    Each process begins elsewhere, below the range from which clients' own ports are taken: a
-    controller that is killed and started again must find its port free. The port after it is free,
-    too: that is where devices enrol.
+    Each process begins at another number, below the range of ephemeral ports: a controller that is
+    killed and started again must find its port free. The next port, on which devices enroll, is
+    free, too.
     """
     for port in _PORTS:
         with socket.socket() as probe, socket.socket() as next_probe:
@@ -100,7 +100,7 @@ class Fleet:
     ) -> None:
         """Start one and wait until it is online; `prefix` comes before its command line.
 
-        `shown_as` is what people have renamed it to.
+        `shown_as` is the name that an operator gave the device.
         """
         home = home or self.folder / name
         address = address or self.address
@@ -117,7 +117,7 @@ class Fleet:
 
     @property
     def token(self) -> str:
-        """A join token that needs no approval, for as many devices as a test wants."""
+        """Return a join token that needs no approval, for any number of devices."""
         if not self._token:
             done = self.run("token", "create", "--approve", "--uses", "1000", "--json")
             assert done.returncode == 0, done.stderr
@@ -126,7 +126,7 @@ class Fleet:
 
     @property
     def credentials(self) -> str:
-        """The file that makes a command the administrator's."""
+        """Return the credentials file of the administrator."""
         return str(self.home / "identity" / "admin.json")
 
     def environment(self) -> dict[str, str]:
@@ -138,7 +138,7 @@ class Fleet:
         }
 
     def presence(self, name: str) -> str:
-        """online, suspect, offline, or nothing."""
+        """Return online, suspect, offline, or an empty string."""
         done = self.run("fleet", "list", "--json")
         found = json.loads(done.stdout) if done.returncode == 0 else []
         return next((d["presence"] for d in found if d["name"] == name), "")
@@ -146,7 +146,7 @@ class Fleet:
     def run(
         self, *arguments: str, timeout_s: float = PATIENCE_S
     ) -> subprocess.CompletedProcess[str]:
-        """One command of `controller`."""
+        """Run one `controller` command."""
         return subprocess.run(
             [str(BIN / "controller"), *arguments],
             env=self.environment(),
@@ -157,7 +157,7 @@ class Fleet:
         )
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """One command of `controller` that goes on; its output is piped."""
+        """Start a `controller` command in the background; its output is piped."""
         return subprocess.Popen(
             [str(BIN / "controller"), *arguments],
             env=self.environment(),
@@ -171,15 +171,15 @@ class Fleet:
         self.children[name].wait(30)
 
     def log(self, name: str) -> str:
-        """What a child printed."""
+        """Return the output of a child."""
         return (self.folder / f"{name}.log").read_text()
 
     def logged(self, name: str) -> list[LogLine]:
-        """The lines of a child's log."""
+        """Return the lines of a child's log."""
         return parse_log(self.log(name))
 
     def query(self, sql: str) -> list[tuple[object, ...]]:
-        """Rows of the store."""
+        """Return rows of the store."""
         with sqlite3.connect(self.home / "results.db") as connection:
             return connection.execute(sql).fetchall()
 
@@ -214,7 +214,7 @@ class Fleet:
 
 @contextmanager
 def fleet_in(folder: Path, quarantine_after: int = 0) -> Iterator[Fleet]:
-    """A fleet whose processes end with the block."""
+    """Yield a fleet whose processes end with the block."""
     fleet = Fleet(folder, quarantine_after)
     try:
         yield fleet
@@ -223,7 +223,7 @@ def fleet_in(folder: Path, quarantine_after: int = 0) -> Iterator[Fleet]:
 
 
 def overlaps(trace: Path) -> list[str]:
-    """Attempts that ran at the same time, by the device's own trace."""
+    """Return attempts that ran at the same time, by the device's own trace."""
     running: set[str] = set()
     found = []
     for line in trace.read_text().splitlines():

@@ -9,7 +9,7 @@ _SATURATED = 0.01
 
 
 def tolerance(precision: str, runtime: str) -> float:
-    """How far this machine's processor may take the figure from the published one.
+    """Return how far this machine's figure may differ from the published one.
 
     ONNX Runtime's 8-bit kernels for x86 add pairs of products in 16 bits, which may saturate, where
     the processor has no VNNI instructions (ONNX Runtime's documentation, "Quantize ONNX models",

@@ -42,7 +42,7 @@ def renamed(kind: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def plain(value: Any) -> Any:
-    """A value as the recording has it: JSON, by the names of fields."""
+    """Return a value in the form of the recording: JSON, by field names."""
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Enum):
@@ -59,7 +59,7 @@ def plain(value: Any) -> Any:
 
 
 def only(wanted: Any, found: Any) -> Any:
-    """What was found, without fields that the recording does not know."""
+    """Return the value without fields that the recording does not have."""
     if isinstance(wanted, dict) and isinstance(found, dict):
         return {key: only(wanted[key], found[key]) for key in wanted if key in found}
     if isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):

@@ -20,12 +20,12 @@ _PROGRESS = re.compile(r"(\[N/N\] .*?) (active|succeeded|queued\b.*|[a-z]+,? .*)
 
 
 def sample_outputs(document: str) -> list[str]:
-    """The blocks of a document without a language, which show what commands print."""
+    """Return the blocks of a document without a language, which show output of commands."""
     return [text for language, text in _BLOCK.findall(document) if not language]
 
 
-def unlike(sample: str, printed: str) -> list[str]:
-    """Lines of a sample that no printed line is like, but for figures, ids and times.
+def unmatched_lines(sample: str, printed: str) -> list[str]:
+    """Return lines of a sample that no printed line matches, ignoring figures, ids and times.
 
     A line may be shortened by `…`, and a line of `…` alone stands for any others. What a job does
     at a moment is not compared: that is a matter of time.

@@ -50,7 +50,7 @@ async def _member(engine: Engine, kind: IdentityKind, name: str, role: Role | No
 
 @asynccontextmanager
 async def secured(engine: Engine) -> AsyncIterator[tuple[grpc.aio.Server, Start]]:
-    """A server to add services to, and what starts it and gives a channel with an identity."""
+    """Yield a server for services, and a function that starts it and returns a caller's channel."""
     ca = authority()
     pair = certificates.make_server(ca, time.time_ns())
     guard = AuthInterceptor(engine.registry, RefusalAuditor(engine))

@@ -112,7 +112,7 @@ class TestStore:
 
 
 def sealed(*payloads: tuple[str, bytes], outcome: str = "completed") -> list[Record]:
-    """Records of a whole attempt: the payloads, then a final one that seals them."""
+    """Return the records of a whole attempt: the payloads, and a final record that seals them."""
     records = [Record(n, kind, payload) for n, (kind, payload) in enumerate(payloads, 1)]
     final = Final(
         count=len(records) + 1,

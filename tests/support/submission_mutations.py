@@ -81,7 +81,7 @@ def copy(source: str, target: str) -> Mutation:
 
 
 def forged(*mutations: Mutation) -> Mutation:
-    """With the manifest made to fit, as somebody would who knows of it."""
+    """Return the mutations with a manifest that matches the mutated files."""
 
     def mutate(folder: Path) -> None:
         for mutation in mutations:

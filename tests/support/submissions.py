@@ -1,4 +1,4 @@
-"""Stored runs for tests of submissions: short runs of real jobs, judged as the controller does."""
+"""Stored runs for tests of submissions: short runs of real jobs, evaluated as usual."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ OUTPUT = {
 
 
 def short_rules(round_name: str, benchmark: str) -> Rules:
-    """MLPerf's rules, but for runs of a moment on 1,000 samples."""
+    """Return MLPerf's rules, changed for short runs on 1,000 samples."""
     found = rules(round_name, benchmark)
     return replace(
         found,
@@ -68,7 +68,7 @@ class Store:
         return self.blobs.get(sha256) or self.bench.blobs.path(sha256).read_bytes()
 
     def add(self, configuration: Any, device: str = "board") -> StoredRun:
-        """Run it, judge it, store it."""
+        """Run a configuration, evaluate the run and store it."""
         lock = self.bench.lock(configuration)
         job = dict(lock.job)
         job["benchmark"] = {**job["benchmark"], "mlperf": MLPERF}
@@ -136,6 +136,6 @@ class Store:
 
 
 def output(device: str) -> tuple[dict[str, str], dict[str, str]]:
-    """What somebody said of every device."""
+    """Return the operator's description of a device, the same for all."""
     del device
     return dict(OUTPUT), {}

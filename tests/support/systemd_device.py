@@ -61,7 +61,7 @@ exec env -i container=other PATH=/usr/sbin:/usr/bin:/sbin:/bin \
 
 
 def cgroup2() -> Path | None:
-    """Where the second version of control groups is mounted."""
+    """Return the mount point of control groups version 2."""
     for line in Path("/proc/self/mounts").read_text().splitlines():
         _, where, kind, *_ = line.split()
         if kind == "cgroup2":
@@ -82,7 +82,7 @@ class SystemdDevice:
         ]
 
     def run(self, *command: str, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
-        """One command as root on the device."""
+        """Run a command as root on the device."""
         done = subprocess.run(
             [*self.enter, *command], input=stdin, capture_output=True, check=False
         )
@@ -91,13 +91,13 @@ class SystemdDevice:
         )
 
     def ask(self, *command: str) -> str:
-        """One that must succeed; what it printed."""
+        """Run a command that must succeed; return its output."""
         done = self.run(*command)
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout.strip()
 
     def copy(self, source: Path, target: str) -> None:
-        """A file or folder of this machine to a path on the device."""
+        """Copy a file or folder of this machine to a path on the device."""
         packed = BytesIO()
         with tarfile.open(fileobj=packed, mode="w") as archive:
             archive.add(source, arcname=target.lstrip("/"))
@@ -113,12 +113,12 @@ class SystemdDevice:
             raise AssertionError(f"{error}\n{output}") from error
 
     def show(self, unit: str, name: str) -> str:
-        """A property of a unit."""
+        """Return a property of a unit."""
         return self.ask("systemctl", "show", unit, "--property", name, "--value")
 
 
-def no_device() -> str:
-    """Why there can be no such device here; empty if there can."""
+def systemd_device_skip_reason() -> str:
+    """Return why such a device is not possible here; empty if it is."""
     if os.geteuid() != 0:
         return "needs root"
     if not SYSTEMD.exists() or cgroup2() is None:
@@ -128,8 +128,8 @@ def no_device() -> str:
 
 
 @contextmanager
-def booted(folder: Path) -> Iterator[SystemdDevice | None]:
-    """A device that ends with the block; None if this kernel does not allow one."""
+def booted_device(folder: Path) -> Iterator[SystemdDevice | None]:
+    """Yield a device that ends with the block; None if this kernel does not allow one."""
     top = cgroup2()
     assert top is not None
     group = top / f"device-{os.getpid()}-{time.monotonic_ns()}"

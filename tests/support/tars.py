@@ -10,7 +10,7 @@ REG = tarfile.REGTYPE
 
 
 def archive_of(*entries: tuple[str, bytes, bytes]) -> bytes:
-    """(name, type, content), all of them programs if they are files."""
+    """Make an archive of (name, type, content); files are executable."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, kind, content in entries:
@@ -39,4 +39,4 @@ BAD: dict[str, tuple[bytes, int, str]] = {
     "truncated": (archive_of(("a", REG, bytes(50_000)))[:20_000], 100_000, "truncated|unexpected"),
     "no archive": (b"hello" * 1000, 0, "cannot be read"),
 }
-"""Archives that nobody must unpack: bytes, how large they may become, what is said of them."""
+"""Archives that must not be unpacked: bytes, the size limit, and the error."""

@@ -17,7 +17,7 @@ class Wire:
     """Forwards `port` to `target`, until told otherwise. Each method returns when it holds."""
 
     def __init__(self, target: str, listener: socket.socket | None = None) -> None:
-        """Listens on a port of loopback, or with a socket that lies in another namespace."""
+        """Listen on a port of loopback, or on a socket of another namespace."""
         host, _, port = target.rpartition(":")
         self._target = (host, int(port))
         self._loop = asyncio.new_event_loop()
@@ -61,7 +61,7 @@ class Wire:
         self._do(plan)
 
     def close(self) -> None:
-        """Give everything back."""
+        """Close all connections and the port."""
         self._do(self._cut)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)

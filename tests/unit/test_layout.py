@@ -15,7 +15,7 @@ EXECUTES = {"execute", "executemany", "executescript"}
 
 @cache
 def sources() -> dict[str, Path]:
-    """Every module of ours by its dotted name; the catalog's components are data."""
+    """Return this project's modules by dotted name; the catalog's components are data."""
     found: dict[str, Path] = {}
     roots = [*(ROOT / name for name in PACKAGES), ROOT / "catalog"]
     for root in roots:

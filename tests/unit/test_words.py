@@ -66,19 +66,16 @@ def python(*tops: str) -> Iterator[str]:
 
 @functools.cache
 def prose(name: str) -> tuple[tuple[int, str], ...]:
-    """Return the prose of a file, by line: all of a text; of code, comments and strings."""
-    return tuple(_prose(name))
-
-
-def _prose(name: str) -> Iterator[tuple[int, str]]:
+    """Return a file's lines with their numbers; of code, only comments and strings."""
     if not name.endswith(".py"):
-        yield from enumerate(read(name).splitlines(), 1)
-        return
+        return tuple(enumerate(read(name).splitlines(), 1))
+    found = []
     for token in tokenize.generate_tokens(io.StringIO(read(name)).readline):
         kind = tokenize.tok_name[token.type]
         if kind in ("COMMENT", "STRING", "FSTRING_MIDDLE"):
             for offset, line in enumerate(token.string.splitlines()):
-                yield token.start[0] + offset, line
+                found.append((token.start[0] + offset, line))
+    return tuple(found)
 
 
 @pytest.mark.parametrize("phrase", PHRASES, ids=lambda phrase: phrase["instead"])

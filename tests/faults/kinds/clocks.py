@@ -23,7 +23,7 @@ def _clock(fleet: FaultyFleet, name: str, offset_s: float) -> None:
     before=lambda fleet: _clock(fleet, "controller", 0),
 )
 def controller(fleet: FaultyFleet, chance: random.Random) -> None:
-    """Back and forth by up to three days; leases do not care."""
+    """Step back and forth by up to three days; leases use the monotonic clock."""
     for _ in range(6):
         _clock(fleet, "controller", chance.uniform(-3, 3) * _DAY_S)
         time.sleep(chance.uniform(0.2, 0.6))
@@ -38,7 +38,7 @@ def controller(fleet: FaultyFleet, chance: random.Random) -> None:
     before=lambda fleet: _clock(fleet, "controller", 0),
 )
 def restarted(fleet: FaultyFleet, chance: random.Random) -> None:
-    """Epochs rise all the same."""
+    """Restart with a wrong clock; epochs still rise."""
     fleet.await_runs(1)
     fleet.kill("controller")
     before = fleet.query("SELECT max(epoch) FROM attempts")[0][0]

@@ -23,11 +23,11 @@ _PAGE_BYTES = 4096
 
 @fault("torn tail of a spool", logged=r"spool truncated .* removed_bytes=\d+", devices=1, jobs=4)
 def torn(fleet: FaultyFleet, chance: random.Random) -> None:
-    """A crash in the middle of a write: half a frame more, or the last frames cut short."""
+    """Damage the spool as a crash in a write does: half a frame more, or frames cut short."""
     device = fleet.devices["device1"]
     fleet.await_state("RUNNING")
     device.wire.cut()
-    until(lambda: _standings(device.home) == ["ended"], "a spooled result")
+    until(lambda: _attempt_states(device.home) == ["ended"], "a spooled result")
     fleet.kill("device1")
     (spool,) = (device.home / "spool").glob("*.spool")
     if chance.random() < 0.5:
@@ -42,13 +42,13 @@ def torn(fleet: FaultyFleet, chance: random.Random) -> None:
     fleet.restart("device1")
 
 
-def _standings(home: Path) -> list[str]:
+def _attempt_states(home: Path) -> list[str]:
     values = json.loads((home / "ledger.json").read_text())
     return [entry["standing"] for entry in values["attempts"]]
 
 
-def no_mounts() -> str:
-    """Why a small file system cannot be mounted here; empty if it can."""
+def mount_skip_reason() -> str:
+    """Return why a small file system cannot be mounted here; empty if it can."""
     return "" if os.geteuid() == 0 and shutil.which("mount") else "needs root, for a small tmpfs"
 
 
@@ -80,19 +80,19 @@ def _filled(folder: Path) -> Iterator[None]:
 def _small_agent(fleet: FaultyFleet) -> None:
     home = fleet.devices["device1"].home
     (home / "config.toml").write_text("min_free_bytes = 0\n")
-    # More than a controller leaves free on any board: else it would plan without this one.
+    # More than a controller leaves free on any device: else it would plan without this one.
     _small(fleet, home, "128m")
 
 
 @fault(
     "agent's disk full",
     logged=r"[Nn]o space|no room|cannot (be )?store",
-    needs=no_mounts,
+    needs=mount_skip_reason,
     before=_small_agent,
     duration_s=1.0,
 )
 def agent_full(fleet: FaultyFleet, chance: random.Random) -> None:
-    """A device that has no room refuses; the other one takes what it refused."""
+    """Fill the disk of one device: it refuses jobs, which the other one runs."""
     time.sleep(chance.uniform(0, 2))
     with _filled(fleet.devices["device1"].home):
         time.sleep(chance.uniform(3, 5))
@@ -101,7 +101,7 @@ def agent_full(fleet: FaultyFleet, chance: random.Random) -> None:
 @fault(
     "controller's disk full",
     logged=r"[Nn]o space|no room|disk is full",
-    needs=no_mounts,
+    needs=mount_skip_reason,
     before=lambda fleet: _small(fleet, fleet.home, "32m"),
     ballast_kib=256,
 )
@@ -113,7 +113,7 @@ def controller_full(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault("I/O errors of the agent's spool", logged=r"not stored|wait", devices=1, jobs=4)
 def agent_io(fleet: FaultyFleet, chance: random.Random) -> None:
-    """The folder is away, and a file in its place, as after a broken mount."""
+    """Replace the folder by a file, as after a broken mount."""
     spool = fleet.devices["device1"].home / "spool"
     fleet.await_runs(1)
     away = spool.rename(spool.with_name("away"))
@@ -127,7 +127,7 @@ def agent_io(fleet: FaultyFleet, chance: random.Random) -> None:
     "I/O errors of the controller's store", logged=r"store failed|I/O error|disk", duration_s=0.8
 )
 def controller_io(fleet: FaultyFleet, chance: random.Random) -> None:
-    """Writes beyond 64 KiB of a file fail: the store's log is longer, the text log is not."""
+    """Fail writes beyond 64 KiB of a file: the store's log is longer, the text log is not."""
     time.sleep(chance.uniform(0, 1.5))
     pid = fleet.children["controller"].pid
     _, most = resource.prlimit(pid, resource.RLIMIT_FSIZE)
@@ -149,7 +149,7 @@ def blobs_io(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault("corrupted page of the store", logged=r"cannot be used.*|malformed|damaged", duration_s=0.8)
 def corrupted(fleet: FaultyFleet, chance: random.Random) -> None:
-    """The controller says so and does not start; with the sound copy put back, all goes on."""
+    """Damage the store: the controller reports it and does not start; then restore the copy."""
     fleet.await_runs(1)
     fleet.kill("controller", number=15)
     store = fleet.home / "results.db"

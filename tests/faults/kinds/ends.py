@@ -15,7 +15,7 @@ from tests.support.processes import BIN, environment, until
 _TERM = signal.SIGTERM
 
 
-def _speak(fleet: FaultyFleet, name: str, protocol: int) -> None:
+def _set_protocol_version(fleet: FaultyFleet, name: str, protocol: int) -> None:
     fleet.extra[name] = {"PYTHONPATH": str(INJECT), "FAULT_PROTOCOL": str(protocol)}
 
 
@@ -25,7 +25,7 @@ def _speak(fleet: FaultyFleet, name: str, protocol: int) -> None:
     duration_s=1,
 )
 def agent(fleet: FaultyFleet, chance: random.Random) -> None:
-    """It hands the attempt back, and ends within seconds."""
+    """Expect that the agent hands the attempt back and ends within seconds."""
     name, *_ = fleet.await_state("RUNNING")
     time.sleep(chance.uniform(0, 0.8))
     fleet.strike_job(name)
@@ -43,7 +43,7 @@ def agent(fleet: FaultyFleet, chance: random.Random) -> None:
     jobs=3,
 )
 def agent_with_spool(fleet: FaultyFleet, chance: random.Random) -> None:
-    """It keeps its spool: the result arrives after its next start."""
+    """Expect that the agent keeps its spool: the result arrives after its next start."""
     wire = fleet.devices["device1"].wire
     fleet.await_state("RUNNING")
     wire.cut()
@@ -91,7 +91,7 @@ def _second(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 @fault(
     "agent one version older",
     logged=r"agent=0 controller=1 hint=.* update the agent",
-    before=lambda fleet: _speak(fleet, "device1", 0),
+    before=lambda fleet: _set_protocol_version(fleet, "device1", 0),
 )
 def older_agent(fleet: FaultyFleet, chance: random.Random) -> None:
     assert _works(fleet, "device1")
@@ -100,7 +100,7 @@ def older_agent(fleet: FaultyFleet, chance: random.Random) -> None:
 @fault(
     "agent one version newer",
     logged=r"agent=2 controller=1 hint=.* update the controller",
-    before=lambda fleet: _speak(fleet, "device1", 2),
+    before=lambda fleet: _set_protocol_version(fleet, "device1", 2),
 )
 def newer_agent(fleet: FaultyFleet, chance: random.Random) -> None:
     assert _works(fleet, "device1")
@@ -115,10 +115,10 @@ def _works(fleet: FaultyFleet, name: str) -> bool:
     "agent two versions newer", logged=r"the agent speaks protocol 3, but the controller speaks 1"
 )
 def too_new_agent(fleet: FaultyFleet, chance: random.Random) -> None:
-    """It is refused with a clear line, and welcome again in its old version."""
+    """Expect a clear refusal; the old version is accepted again."""
     time.sleep(chance.uniform(0, 1))
     fleet.kill("device1")
-    _speak(fleet, "device1", 3)
+    _set_protocol_version(fleet, "device1", 3)
     fleet.spawn_agent("device1")
     until(lambda: "speaks protocol 3" in fleet.log("device1"), "the refusal", 20)
     fleet.kill("device1")
@@ -130,7 +130,7 @@ def too_new_agent(fleet: FaultyFleet, chance: random.Random) -> None:
 def newer_controller(fleet: FaultyFleet, chance: random.Random) -> None:
     time.sleep(chance.uniform(0, 1))
     fleet.kill("controller", _TERM)
-    _speak(fleet, "controller", 2)
+    _set_protocol_version(fleet, "controller", 2)
     fleet.restart("controller")
     for name in fleet.devices:
         fleet.await_agent(name)
@@ -138,7 +138,7 @@ def newer_controller(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault("older controller on a newer store", logged=r"written by a newer version .* 0999_later")
 def newer_store(fleet: FaultyFleet, chance: random.Random) -> None:
-    """It refuses and changes nothing."""
+    """Expect a refusal that changes nothing."""
     fleet.await_runs(1)
     fleet.kill("controller", _TERM)
     store = fleet.home / "results.db"
@@ -160,7 +160,7 @@ def newer_store(fleet: FaultyFleet, chance: random.Random) -> None:
 
 
 def _killed_migrations(fleet: FaultyFleet) -> None:
-    """Eight first starts, each killed within 80 ms of the store's appearance."""
+    """Start eight times for the first time; kill each within 80 ms of the store's appearance."""
     chance = random.Random(fleet.address)
     store = fleet.home / "results.db"
     for _ in range(8):
@@ -188,4 +188,4 @@ def _killed_migrations(fleet: FaultyFleet) -> None:
 
 @fault("migration killed midway", logged=r"a killed migration", before=_killed_migrations)
 def migration(fleet: FaultyFleet, chance: random.Random) -> None:
-    """The next start has made the store whole; the campaign runs as any."""
+    """Expect that the next start completes the store; the campaign runs as usual."""

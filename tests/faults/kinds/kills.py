@@ -39,7 +39,7 @@ def agent_running(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault("agent killed while it uploads", logged=_GONE, ballast_kib=4096)
 def agent_uploading(fleet: FaultyFleet, chance: random.Random) -> None:
-    """Its job has ended: the result must be here within 15 s of the agent's restart."""
+    """Kill an agent whose job has ended: the result is stored within 15 s of its restart."""
     for device in fleet.devices.values():
         device.wire.slow(4e6)
     name, job_id, epoch = fleet.await_state("UPLOADING")
@@ -62,7 +62,7 @@ def agent_uploading(fleet: FaultyFleet, chance: random.Random) -> None:
     jobs=4,
 )
 def agent_gone(fleet: FaultyFleet, chance: random.Random) -> None:
-    """The promise: assigned again within the lease and 5 s. The device comes back much later."""
+    """Expect a new assignment within the lease and 5 s. The device returns much later."""
     name, job_id, epoch = fleet.await_state("RUNNING")
     time.sleep(chance.uniform(0, 0.5))
     fleet.kill_device(name)
@@ -125,7 +125,7 @@ def controller(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault("controller killed while jobs run", logged=AWAY, duration_s=6, jobs=2)
 def controller_running(fleet: FaultyFleet, chance: random.Random) -> None:
-    """Runs are undisturbed: no second attempt of either job."""
+    """Expect undisturbed runs: no second attempt of either job."""
     until(lambda: len(fleet.query("SELECT 1 FROM attempts WHERE state = 'RUNNING'")) == 2, "runs")
     time.sleep(chance.uniform(0, 1))
     fleet.kill("controller")
@@ -187,7 +187,7 @@ def both(fleet: FaultyFleet, chance: random.Random) -> None:
     patience_s=200,
 )
 def restarts(fleet: FaultyFleet, chance: random.Random) -> None:
-    """100 short jobs on 5 devices."""
+    """Run 100 short jobs on 5 devices."""
     count = 0
     while not fleet.ended():
         time.sleep(chance.uniform(1.5, 4))

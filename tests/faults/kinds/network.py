@@ -8,7 +8,7 @@ import time
 from contextlib import ExitStack
 
 from tests.faults.harness import AWAY, LEASE_S, FaultyFleet, fault
-from tests.support.namespaces import no_namespaces, own_namespace
+from tests.support.namespaces import namespace_skip_reason, own_namespace
 from tests.support.processes import until
 from tests.support.wire import DOWN, UP
 
@@ -39,7 +39,7 @@ def black_hole(fleet: FaultyFleet, chance: random.Random) -> None:
 
 
 @fault("one-way link: the controller hears nothing", logged=_LOST, duration_s=1.0)
-def deaf_controller(fleet: FaultyFleet, chance: random.Random) -> None:
+def controller_receives_nothing(fleet: FaultyFleet, chance: random.Random) -> None:
     _hold(fleet, chance, UP)
 
 
@@ -48,7 +48,7 @@ def deaf_controller(fleet: FaultyFleet, chance: random.Random) -> None:
     logged=rf"silent for longer|{AWAY}",
     duration_s=1,
 )
-def deaf_agent(fleet: FaultyFleet, chance: random.Random) -> None:
+def agent_receives_nothing(fleet: FaultyFleet, chance: random.Random) -> None:
     _hold(fleet, chance, DOWN)
 
 
@@ -68,7 +68,7 @@ def _hold(fleet: FaultyFleet, chance: random.Random, *ways: str) -> None:
     dataset_bytes=16 * _MIB,
 )
 def download(fleet: FaultyFleet, chance: random.Random) -> None:
-    """It goes on where it was cut: hardly more than the data set comes over the wire."""
+    """Resume at the cut: hardly more bytes than the data set are transferred."""
     wire = fleet.devices["device1"].wire
     wire.cut_repeatedly(DOWN, _MIB + chance.randrange(_MIB // 4), 10)
     until(lambda: wire.cuts_made == 10, "ten cuts")
@@ -92,7 +92,7 @@ def upload(fleet: FaultyFleet, chance: random.Random) -> None:
 
 
 def _in_namespace(fleet: FaultyFleet) -> None:
-    """Everything in a namespace of its own; agents dial the controller, with no wire between."""
+    """Start the fleet in a network namespace; agents dial the controller without a wire."""
     stack = ExitStack()
     fleet.at_end.append(stack.close)
     fleet.prefix = list(stack.enter_context(own_namespace()).prefix)
@@ -101,7 +101,7 @@ def _in_namespace(fleet: FaultyFleet) -> None:
 @fault(
     "network interface down and up",
     logged=r"silent for longer|no contact",
-    needs=no_namespaces,
+    needs=namespace_skip_reason,
     before=_in_namespace,
     duration_s=1.0,
 )

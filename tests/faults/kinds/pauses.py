@@ -20,7 +20,7 @@ def agent(fleet: FaultyFleet, chance: random.Random) -> None:
 
 @fault("supervisor stopped for longer than a lease", logged="", duration_s=3.0)
 def supervisor(fleet: FaultyFleet, chance: random.Random) -> None:
-    """The agent lives and says so: nothing is lost, nothing else starts on the device."""
+    """Stop the supervisor while the agent answers: no run is lost, no second job starts."""
     name, job_id, epoch = fleet.await_state("RUNNING")
     victim = fleet.devices[name].supervisor()
     assert victim is not None

@@ -100,7 +100,7 @@ async def test_status_of_no_agent_and_of_a_running_one(
     assert not (tmp_path / "none").exists()
     await agent.start()
     values = json.loads(agent_command("status", "--json", "--home", str(agent.home)).stdout)
-    assert (values["running"], values["connected"], values["name"]) == (True, True, "board")
+    assert (values["running"], values["connected"], values["name"]) == (True, True, "device")
     assert values["pid"] == agent.process.pid if agent.process else False
     await agent.end(signal.SIGKILL)
     done = agent_command("status", "--home", str(agent.home))
@@ -143,7 +143,7 @@ def test_a_full_disk_at_start(tmp_path: Path) -> None:
 
 def test_once_without_a_controller_gives_up(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("once_wait_s = 1\n")
-    secure.enrol(tmp_path, "127.0.0.1:1")
+    secure.enroll(tmp_path, "127.0.0.1:1")
     done = agent_command("start", "--home", str(tmp_path), "--once", "--controller", "127.0.0.1:1")
     assert "no controller answered at 127.0.0.1:1 within 1 s" in fails(done, 5)
     logs = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
@@ -219,7 +219,7 @@ def test_flags_over_environment_over_file_over_defaults(
 def test_a_damaged_ledger_stops_the_start_and_stays(tmp_path: Path) -> None:
     ledger = tmp_path / "ledger.json"
     ledger.write_text("{")
-    secure.enrol(tmp_path, "127.0.0.1:1")
+    secure.enroll(tmp_path, "127.0.0.1:1")
     line = fails(agent_command("start", "--home", str(tmp_path), "--once"), 4)
     assert "ledger.json is damaged" in line
     assert ledger.read_text() == "{"

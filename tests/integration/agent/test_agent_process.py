@@ -33,7 +33,7 @@ async def test_a_job_runs_and_its_records_arrive_once_and_sealed(
 ) -> None:
     await agent.start("--label", "site=lab 1")
     hello = controller.hellos[0]
-    assert (hello.name, hello.idle, dict(hello.labels)) == ("board", True, {"site": "lab 1"})
+    assert (hello.name, hello.idle, dict(hello.labels)) == ("device", True, {"site": "lab 1"})
     assert hello.capabilities.cpu.logical_cores == os.cpu_count()
     order = make_order(
         controller, make_lock(controller, inputs={"model": ("m.onnx", b"weights")}), size=3

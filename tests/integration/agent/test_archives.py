@@ -89,7 +89,7 @@ async def result_of(controller: FakeController, lock: Lockfile, epoch: int) -> d
     return found
 
 
-async def test_jobs_use_two_versions_that_lie_side_by_side(
+async def test_jobs_use_two_versions_side_by_side(
     agent: AgentProcess, controller: FakeController
 ) -> None:
     await agent.start()

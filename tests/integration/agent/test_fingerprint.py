@@ -49,7 +49,7 @@ def test_this_machine_through_the_helper_process(tmp_path: Path) -> None:
     assert any(isinstance(c, Control) and c.name == "affinity" for c in facts.controls)
 
 
-def test_interpreters_say_of_themselves_what_they_are(
+def test_interpreters_report_their_own_properties(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, content in (

@@ -90,10 +90,10 @@ async def test_an_idle_connected_agent_holds_little(
     tmp_path: Path, controller: FakeController
 ) -> None:
     home = tmp_path / "home"
-    secure.enrol(home, controller.address)
+    secure.enroll(home, controller.address)
     lock = try_lock(home / "agent.lock")
     assert lock is not None
-    settings = AgentSettings(home, controller.address, "board", detect_interval_s=0)
+    settings = AgentSettings(home, controller.address, "device", detect_interval_s=0)
     read, write = os.pipe()
     os.write(write, handover_document(settings, "01890000-0000-7000-8000-000000000000", lock, True))
     os.close(write)
@@ -153,7 +153,7 @@ def test_labels_without_end_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_damaged_ledger_is_one_line_also_after_the_change(tmp_path: Path) -> None:
-    secure.enrol(tmp_path, "127.0.0.1:1")
+    secure.enroll(tmp_path, "127.0.0.1:1")
     (tmp_path / "ledger.json").write_text("{")
     line = fails(agent_command("start", "--home", str(tmp_path)), 4)
     assert "Move the home away" in line

@@ -49,7 +49,7 @@ async def test_it_sends_the_end_then_what_is_added_then_that_it_is_over(tmp_path
     assert ends == sorted(ends)
 
 
-async def test_nobody_reads_any_more(tmp_path: Path) -> None:
+async def test_no_lines_are_sent_without_readers(tmp_path: Path) -> None:
     output: list[LogLines] = []
     workspace = Workspace(tmp_path, LocalAttemptKey("job-1", 1))
     workspace.root.mkdir()

@@ -23,7 +23,7 @@ from fleetmark_catalog.selectors import Subject, parse_selector
 from fleetmark_core import capabilities as c
 from fleetmark_core.serde import to_plain
 from tests.support.agent_process import AgentProcess
-from tests.support.detection_devices import DetectionDevice, gone
+from tests.support.detection_devices import DetectionDevice, has_ended
 from tests.support.fake_controller import FakeController
 
 MEASURED = c.Capabilities(
@@ -82,8 +82,8 @@ def test_selectors_choose_devices_by_what_was_found(selector: str, matches: bool
     assert not parse_selector("onnxruntime>=1.20").matches(bare)
 
 
-def test_the_session_tells_what_is_new_once_and_in_every_hello() -> None:
-    identity = AgentIdentity("device", "boot", "board", "0", MEASURED)
+def test_the_session_reports_changes_once_and_in_every_hello() -> None:
+    identity = AgentIdentity("device", "boot", "device", "0", MEASURED)
     session = Session(identity, Ledger(), device_free=True, spooled={})
     welcome = h.MessageReceived(Welcome(1, "0", "controller", 15.0, 5.0, 30.0))
     facts = with_findings(MEASURED, FINDINGS)
@@ -162,13 +162,13 @@ async def test_a_detection_gives_way_to_jobs_and_is_begun_again(helper: Path) ->
     running = asyncio.ensure_future(watched.run())
     watched.quiet(True)
     await asyncio.sleep(0.05)
-    assert not pids(helper)  # nobody knows of this agent yet
+    assert not pids(helper)  # the controller does not know this agent yet
     watched.start()
     while not pids(helper):
         await asyncio.sleep(0.01)
     watched.quiet(False)
     [first] = pids(helper)
-    assert await asyncio.to_thread(gone, first)
+    assert await asyncio.to_thread(has_ended, first)
     (helper / "go").touch()
     assert reported.empty()
     watched.quiet(True)
@@ -193,7 +193,7 @@ async def test_a_helper_that_fails_changes_nothing_and_ends_with_the_agent(helpe
     watched.start()
     while not pids(helper):
         await asyncio.sleep(0.01)
-    assert await asyncio.to_thread(gone, pids(helper)[0])
+    assert await asyncio.to_thread(has_ended, pids(helper)[0])
     (helper / "go").unlink()
     watched.wake()
     while len(pids(helper)) < 2:
@@ -201,13 +201,13 @@ async def test_a_helper_that_fails_changes_nothing_and_ends_with_the_agent(helpe
     assert reported.empty()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    assert gone(pids(helper)[1])
+    assert has_ended(pids(helper)[1])
 
 
-async def test_an_agent_registers_first_then_tells_what_it_found(
+async def test_an_agent_registers_first_then_reports_its_software(
     agent: AgentProcess, controller: FakeController, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    device = DetectionDevice(tmp_path / "board")
+    device = DetectionDevice(tmp_path / "device")
     device.program("adb", "echo Version 34.0.4-debian")
     monkeypatch.setenv("PATH", f"{device.bin}:/usr/bin:/bin")
     config = agent.home / "config.toml"
@@ -234,7 +234,7 @@ async def test_an_agent_registers_first_then_tells_what_it_found(
 
 
 def test_capabilities_show_every_verdict(tmp_path: Path) -> None:
-    device = DetectionDevice(tmp_path / "board")
+    device = DetectionDevice(tmp_path / "device")
     device.program("adb", "echo Version 34.0.4")
     device.program("podman", "exit 3")
     command = [sys.executable, "-m", "fleetmark_agent.cli", "capabilities", "--home", str(tmp_path)]

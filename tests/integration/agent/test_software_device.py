@@ -15,7 +15,7 @@ from fleetmark_agent.software.engine import detect
 from fleetmark_agent.software.models import DetectedSoftware, DetectionStatus
 from fleetmark_agent.software.rules import BadRule, load_rules, parse_rule
 from fleetmark_core.serde import parse_document
-from tests.support.detection_devices import RULES, DetectionDevice, gone
+from tests.support.detection_devices import RULES, DetectionDevice, has_ended
 from tests.unit.agent import test_software_device as unit
 from tests.unit.agent.test_software_device import POLICY, rule
 
@@ -83,7 +83,7 @@ def test_a_program_that_hangs_is_ended_with_its_children(device: DetectionDevice
     [found] = device.find(rule(["hang"], time_limit_s=1))
     assert found.verdict is DetectionStatus.BROKEN
     assert found.reason == "time limit of 1 s exceeded"
-    assert all(gone(int(pid)) for pid in pids.read_text().split())
+    assert all(has_ended(int(pid)) for pid in pids.read_text().split())
 
 
 def test_a_child_s_child_that_keeps_the_pipe_holds_nothing_up(device: DetectionDevice) -> None:
@@ -91,7 +91,7 @@ def test_a_child_s_child_that_keeps_the_pipe_holds_nothing_up(device: DetectionD
     device.program("daemon", f"/bin/sleep 300 & echo $! > {pids}; echo version 3")
     [found] = device.find(rule(["daemon"], version_pattern=r"version (\d+)", time_limit_s=60))
     assert (found.verdict, found.version) == (DetectionStatus.FOUND, "3")
-    assert gone(int(pids.read_text()))
+    assert has_ended(int(pids.read_text()))
 
 
 def test_the_whole_detection_has_a_limit(device: DetectionDevice) -> None:
@@ -193,7 +193,7 @@ def test_this_machine_through_the_helper_which_leaves_nothing(tmp_path: Path) ->
     for folder in (home, temporary, bin_):
         folder.mkdir()
     pid = tmp_path / "pid"
-    fake = DetectionDevice(tmp_path / "board").program(
+    fake = DetectionDevice(tmp_path / "device").program(
         "git",
         f"/usr/bin/setsid /bin/sleep 300 & echo $! > {pid}\n"
         "echo nothing > $HOME/.gitconfig; echo git version 2.50.0",
@@ -218,12 +218,12 @@ def test_this_machine_through_the_helper_which_leaves_nothing(tmp_path: Path) ->
     assert (by_rule["git"].version, by_rule["git"].verdict) == ("2.50.0", DetectionStatus.FOUND)
     assert done.stderr == b""
     assert not list(home.iterdir()) and not list(temporary.iterdir())
-    assert gone(int(pid.read_text()))
+    assert has_ended(int(pid.read_text()))
 
 
 @pytest.mark.parametrize("moment", range(6))
 def test_a_helper_that_is_ended_leaves_nothing_either(tmp_path: Path, moment: int) -> None:
-    device, temporary = DetectionDevice(tmp_path / "board"), tmp_path / "tmp"
+    device, temporary = DetectionDevice(tmp_path / "device"), tmp_path / "tmp"
     temporary.mkdir()
     for name in ("git", "cmake", "docker", "podman", "adb", "bwrap"):
         device.program(name, f"/bin/sleep 300 & echo $$ $! >> {tmp_path}/pids; /bin/sleep 300")
@@ -237,5 +237,5 @@ def test_a_helper_that_is_ended_leaves_nothing_either(tmp_path: Path, moment: in
     time.sleep(moment * 0.07)
     helper.terminate()
     assert helper.wait(60) == 143
-    assert all(gone(int(pid)) for pid in (tmp_path / "pids").read_text().split())
+    assert all(has_ended(int(pid)) for pid in (tmp_path / "pids").read_text().split())
     assert not list(temporary.iterdir())

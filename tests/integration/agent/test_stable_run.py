@@ -1,4 +1,4 @@
-"""Stable runs on a board: what is waited for, what is set, and that it is always set back."""
+"""Stable runs on a device: its conditions, its settings, and that they are always restored."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ async def test_a_killed_agent_sets_back_when_the_job_is_over(
 async def test_the_next_start_sets_back_what_a_crash_left(
     tuned: AgentProcess, controller: FakeController, device: DeviceTree
 ) -> None:
-    """Agent and supervisor are killed: nothing runs any more, and nobody has set anything back."""
+    """Agent and supervisor are killed: nothing runs, and no setting was restored."""
     await tuned.start()
     order = stable_order(controller, tuned)
     controller.offer(order)

@@ -71,7 +71,7 @@ def test_bringing_an_archive(tmp_path: Path) -> None:
     assert '"archives"' in done.stdout
 
 
-def test_it_tells_every_key_of_an_archive() -> None:
+def test_it_documents_every_key_of_an_archive() -> None:
     text = README.partition("## Bring an archive")[2]
     for key in ARCHIVE["properties"]:
         assert f"`{key}`" in text

@@ -98,7 +98,7 @@ def test_the_same_recipe_gives_the_same_bytes_wherever_and_whenever_it_is_follow
     content = workshop.content(first[0])
     text = content["tiny_facts.py"].decode()
     assert "CFLAGS" not in text and "Auckland" not in text
-    assert "2020-09-13" in text, "the build is told the time of its sources"
+    assert "2020-09-13" in text, "the build gets the time of its sources"
     for name, data in content.items():
         if name.endswith(".so"):
             assert str(tmp_path).encode() not in data, "a path of this machine is in the wheel"
@@ -116,7 +116,7 @@ def test_what_was_built_runs_here(workshop: Workshop, tmp_path: Path) -> None:
     for wheel in workshop.build(*builds, mirror=tmp_path / "mirror"):
         named = tmp_path / wheel.filename
         named.write_bytes(workshop.blobs.path(wheel.sha256).read_bytes())
-        # pip judges name, tags, metadata and every digest of the record.
+        # pip checks name, tags, metadata and every digest of the record.
         subprocess.run(
             [
                 *(sys.executable, "-m", "pip", "install", "--no-index", "--no-deps", "--quiet"),

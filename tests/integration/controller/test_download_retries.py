@@ -27,7 +27,7 @@ Answer = Callable[["Scripted"], None]
 
 
 class Scripted(BaseHTTPRequestHandler):
-    """Gives the server's `answers` one after the other, the last one for ever."""
+    """Send the server's `answers` one after the other; repeat the last one."""
 
     protocol_version = "HTTP/1.1"
 
@@ -262,7 +262,7 @@ def test_a_failure_that_lasts_is_reported(
     assert len(requests(server)) == tries
 
 
-def test_nobody_there_is_reported_without_the_library_s_own_words(
+def test_an_unreachable_server_is_reported_in_plain_words(
     tmp_path: Path, web: Callable[..., ThreadingHTTPServer]
 ) -> None:
     with socket.socket() as bound:

@@ -143,7 +143,7 @@ def test_the_next_place_is_tried(tmp_path: Path, liar: str) -> None:
     assert fetch(tmp_path, *places).has(DIGEST)
 
 
-def test_a_server_that_nobody_vouches_for_is_not_believed(
+def test_a_server_with_an_untrusted_certificate_is_refused(
     tmp_path: Path, liar: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SSL_CERT_FILE")
@@ -152,7 +152,7 @@ def test_a_server_that_nobody_vouches_for_is_not_believed(
 
 
 def test_what_must_be_provided_says_so(tmp_path: Path) -> None:
-    place = Location(provided="agree to the licence at example.org", size_bytes=len(GOOD))
-    with pytest.raises(FleetmarkError, match="agree to the licence") as caught:
+    place = Location(provided="agree to the license at example.org", size_bytes=len(GOOD))
+    with pytest.raises(FleetmarkError, match="agree to the license") as caught:
         fetch(tmp_path, place)
-    assert "catalog provide" in caught.value.next_step
+    assert "catalog import-files" in caught.value.next_step

@@ -201,7 +201,7 @@ def test_the_audit_chain_stays_unbroken_and_grows(old: Path) -> None:
         assert more[-1].action == "campaign.submit"
         assert find_break(more, *audit.head(connection)) == ""
     for number, row in enumerate(rows):
-        changed = [*rows[:number], replace(row, actor="nobody"), *rows[number + 1 :]]
+        changed = [*rows[:number], replace(row, actor="mallory"), *rows[number + 1 :]]
         assert find_break(changed, *head) == f"row {row.seq} was changed"
 
 

@@ -1,4 +1,4 @@
-"""The session stream over real gRPC: what a wrong agent is told, and what it cannot break."""
+"""The session stream over real gRPC: what a faulty agent receives, and what it cannot break."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def hello(facts: Capabilities, **changes: object) -> session_pb2.AgentMessage:
         "protocol": 1,
         "agent_version": "0",
         "device_id": "d1",
-        "name": "board",
+        "name": "device",
         "boot_id": "b",
         "capabilities": capabilities_to(facts),
         "idle": True,
@@ -62,7 +62,7 @@ async def refusal(
     return error.kind, str(error)
 
 
-async def test_a_welcome_tells_the_intervals(
+async def test_a_welcome_contains_the_intervals(
     stub: session_pb2_grpc.SessionStub, x86_device: Capabilities
 ) -> None:
     stream = stub.Connect()

@@ -43,7 +43,7 @@ def test_headers_of_our_own_python_are_found(tmp_path: Path) -> None:
     assert "SIZEOF_LONG" in (tmp_path / "headers" / "pyconfig.h").read_text()
 
 
-def test_headers_that_nobody_has_are_asked_for(tmp_path: Path) -> None:
+def test_missing_headers_are_requested(tmp_path: Path) -> None:
     with pytest.raises(FleetmarkError) as caught:
         headers.collect_headers("3.77", "aarch64", tmp_path / "headers")
     assert "Python 3.77" in caught.value.what

@@ -64,7 +64,7 @@ def test_the_steps_of_both_make_programs_that_do_a_job_together(tmp_path: Path) 
 
     services = compose()["services"]
     with fleet_in(tmp_path / "fleet") as fleet:
-        homes = {"controller": fleet.home, "agent": fleet.folder / "board"}
+        homes = {"controller": fleet.home, "agent": fleet.folder / "device"}
 
         def command(role: str, *arguments: str) -> list[str]:
             return [entry[role], *arguments]

@@ -174,7 +174,7 @@ def test_a_wheel_that_is_not_the_locked_one_is_refused(
         (["--name", "a b"], 2, "'a b' is not a name"),
         (["--label", "site"], 2, "'site' does not have the form key=value"),
         (["--label", "a=1\nb=2"], 2, "more than one line"),
-        (["--controller", "board"], 2, "'device' is not HOST:PORT"),
+        (["--controller", "device"], 2, "'device' is not HOST:PORT"),
         (["--controller"], 2, "--controller needs a value"),
         (["--colour"], 2, "unknown option --colour"),
         (["--purge"], 2, "--purge requires --uninstall"),
@@ -238,7 +238,7 @@ def test_a_token_goes_into_a_file_of_the_owner_alone_or_is_refused(installer: In
 def test_values_are_checked_before_anything_is_built(
     arguments: list[str], stdin: str, code: int, output: str, kit: Path, tmp_path: Path
 ) -> None:
-    place = tmp_path / "board"
+    place = tmp_path / "device"
     place.mkdir()
     made = Installer(kit, place, sys.executable, user=True)
     done = made.run(*arguments, stdin=stdin)

@@ -12,21 +12,23 @@ import pytest
 from tests.support.kits import DEPLOY, copy_context
 from tests.support.processes import free_port
 from tests.support.published_accuracy import ACCURACY, tolerance
-from tests.support.systemd_device import SystemdDevice, booted, no_device
+from tests.support.systemd_device import SystemdDevice, booted_device, systemd_device_skip_reason
 
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.slow,
     pytest.mark.timeout(1200),
     pytest.mark.xdist_group("deploy"),
-    pytest.mark.skipif(bool(no_device()), reason=no_device() or "it can be made"),
+    pytest.mark.skipif(
+        bool(systemd_device_skip_reason()), reason=systemd_device_skip_reason() or "it can be made"
+    ),
 ]
 UNIT = "fleetmark-controller.service"
 HOME = "/var/lib/fleetmark/controller"
 
 
 def instructions() -> str:
-    """What deploy/README.md tells people to run on a controller's host."""
+    """Return the commands of deploy/README.md for a controller's host."""
     text = (DEPLOY / "README.md").read_text()
     section = text.partition("\n## A controller\n")[2]
     return section.partition("```sh\n")[2].partition("```")[0]
@@ -42,10 +44,10 @@ def device(
     address: str, kit: Path, python: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[SystemdDevice]:
     """Controller and agent on one host; the tests of this module build upon each other."""
-    folder = tmp_path_factory.mktemp("board")
+    folder = tmp_path_factory.mktemp("device")
     copy_context(folder / "src")
-    (folder / "board").mkdir()
-    with booted(folder / "board") as made:
+    (folder / "device").mkdir()
+    with booted_device(folder / "device") as made:
         if made is None:
             pytest.skip("systemd does not come up in namespaces here")
         made.copy(folder / "src", "/srv/src")
@@ -59,7 +61,7 @@ def device(
         made.until(lambda: ask(made, address, "fleet", "list").returncode == 0, UNIT)
         token = json.loads(ask(made, address, "token", "create", "--approve", "--json").stdout)
         made.ask("sh", "-c", f"umask 077 && echo '{token['token']}' >/srv/token")
-        install = ("sh", "/srv/kit/install-agent.sh", "--python", python, "--name", "board")
+        install = ("sh", "/srv/kit/install-agent.sh", "--python", python, "--name", "device")
         made.ask(*install, "--controller", address, "--token-file", "/srv/token")
         made.until(lambda: b"online" in listed(made, address), "fleetmark-agent.service")
         yield made

@@ -11,14 +11,16 @@ from tests.support.kits import another_wheel, wheel_of
 from tests.support.noop_benchmark import NAME as TOY
 from tests.support.noop_benchmark import make_catalog
 from tests.support.processes import Fleet, fleet_in, until
-from tests.support.systemd_device import SystemdDevice, booted, no_device
+from tests.support.systemd_device import SystemdDevice, booted_device, systemd_device_skip_reason
 
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.slow,
     pytest.mark.timeout(900),
     pytest.mark.xdist_group("deploy"),
-    pytest.mark.skipif(bool(no_device()), reason=no_device() or "it can be made"),
+    pytest.mark.skipif(
+        bool(systemd_device_skip_reason()), reason=systemd_device_skip_reason() or "it can be made"
+    ),
 ]
 UNIT = "fleetmark-agent.service"
 HOME = "/var/lib/fleetmark/agent"
@@ -39,20 +41,20 @@ def device(
     fleet: Fleet, kit: Path, python: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[SystemdDevice]:
     """A device with the installed agent; the tests of this module build upon each other."""
-    with booted(tmp_path_factory.mktemp("board")) as made:
+    with booted_device(tmp_path_factory.mktemp("device")) as made:
         if made is None:
             pytest.skip("systemd does not come up in namespaces here")
         made.copy(kit, "/srv/kit")
         made.ask("sh", "-c", f"umask 077 && echo '{fleet.token}' >/srv/token")
         install(
-            *(made, "--python", python, "--controller", fleet.address, "--name", "board"),
+            *(made, "--python", python, "--controller", fleet.address, "--name", "device"),
             *("--token-file", "/srv/token", "--controls"),
         )
-        made.until(lambda: fleet.presence("board") == "online", UNIT)
+        made.until(lambda: fleet.presence("device") == "online", UNIT)
         made.ask("install", "-d", "-o", "fleetmark-agent", MARKS)
         made.ask("sed", "-i", f'1i allow_folders = ["{MARKS}"]', f"{HOME}/config.toml")
         made.ask("systemctl", "restart", UNIT)
-        made.until(lambda: fleet.presence("board") == "online", UNIT)
+        made.until(lambda: fleet.presence("device") == "online", UNIT)
         yield made
 
 
@@ -140,7 +142,7 @@ def test_a_unit_that_is_stopped_ends_its_job_and_leaves_nothing(
     assert not [line for line in processes(device) if "supervisor" in line or "main.py" in line]
     until(lambda: not processes(device), "the end of all processes", patience_s=15)
     device.ask("systemctl", "start", UNIT)
-    until(lambda: fleet.presence("board") == "online", "the agent")
+    until(lambda: fleet.presence("device") == "online", "the agent")
     assert marks(device, "end") == ended
 
 
@@ -161,7 +163,7 @@ def test_an_upgrade_restarts_it_as_the_same_device(
     install(dut, "--wheel", f"/srv/{newer.name}", "--python", python)
     until(lambda: dut.show(UNIT, "MainPID") not in ("0", before), "the new agent")
     assert dut.ask("agent", "--version") == "0.1.1"
-    until(lambda: fleet.presence("board") == "online", "the new agent")
+    until(lambda: fleet.presence("device") == "online", "the new agent")
     assert fleet.query("SELECT device_id FROM devices WHERE name = 'device'") == device
 
 

@@ -1,4 +1,4 @@
-"""The units as files: systemd's own judgement of them, and what must not creep in."""
+"""The unit files: systemd's own check, and settings that they must not contain."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_jobs_inherit_no_system_call_filter_and_outlive_their_agent(unit: Path) 
     ],
 )
 def test_mounts_over_proc_would_take_proc_away_from_sandboxes(hidden: str, allowed: bool) -> None:
-    """What the agent's unit says of this kernel, by trying it."""
+    """Mount over /proc, to test the claim of the agent's unit about this kernel."""
     if subprocess.run(["unshare", "-m", "sh", "-c", ORDINARY], check=False).returncode != 0:
         pytest.skip("ordinary users cannot make namespaces here")
     command = ["unshare", "-m", "sh", "-c", f"{hidden} && {ORDINARY}"]

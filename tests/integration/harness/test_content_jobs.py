@@ -149,7 +149,7 @@ def test_the_first_pictures_of_cifar(bench: Any, form: str, correct: int) -> Non
 @pytest.mark.slow
 @pytest.mark.parametrize(("form", "expected"), [("fp32", 0.8719), ("int8", 0.8697)])
 def test_all_of_cifar(bench: Any, form: str, expected: float) -> None:
-    """Skipped where nobody has put CIFAR-10's test_batch.bin into the mirror folder."""
+    """Skipped if CIFAR-10's test_batch.bin is not in the mirror folder."""
     found = accuracy(bench, "cifar-10", "Offline", form)["accuracy"]
     assert found["total"] == 10_000
     assert found["value"] == pytest.approx(expected, abs=0.001)

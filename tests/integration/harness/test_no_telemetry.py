@@ -1,4 +1,4 @@
-"""Runtimes tell nobody that they are used: packets are counted in a network with a way out."""
+"""Runtimes send no telemetry: packets are counted in a network with a route to the outside."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from fleetmark_agent.runner.prepare import NO_TELEMETRY
 from fleetmark_catalog.resolve import Configuration
-from tests.support.namespaces import no_namespaces, packets_sent
+from tests.support.namespaces import namespace_skip_reason, packets_sent
 
 PYTHON = getattr(sys, "_base_executable", sys.executable)
 SPEAK = "import socket; socket.socket(2, socket.SOCK_DGRAM).sendto(b'x', ('198.51.100.7', 9))"
@@ -29,7 +29,9 @@ if sys.argv[2] == "onnxruntime":
 time.sleep(1)
 """
 
-pytestmark = pytest.mark.skipif(bool(no_namespaces()), reason=no_namespaces() or "there are")
+pytestmark = pytest.mark.skipif(
+    bool(namespace_skip_reason()), reason=namespace_skip_reason() or "there are"
+)
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def quiet(tmp_path: Path) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "HOME": str(tmp_path), **NO_TELEMETRY}
 
 
-def test_the_counter_hears_what_is_sent(quiet: dict[str, str]) -> None:
+def test_the_counter_counts_what_is_sent(quiet: dict[str, str]) -> None:
     assert packets_sent(quiet, PYTHON, "-I", "-c", SPEAK) >= 1
     assert packets_sent(quiet, PYTHON, "-I", "-c", "import time; time.sleep(1)") == 0
 

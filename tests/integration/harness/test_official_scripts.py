@@ -1,4 +1,4 @@
-"""MLCommons' own verification scripts on real compliance tests, where they are at hand.
+"""MLCommons' own verification scripts on real compliance tests, if a checkout is present.
 
 MLPERF_CHECKERS is a folder with a checkout of mlcommons/inference for each round (see
 bench/official_checker.py). They are no part of this project.

@@ -1,4 +1,4 @@
-"""How samples are read and made, and how boxes are told apart."""
+"""How samples are read and generated, and how boxes are distinguished."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_random_samples_fit_the_signature(
     assert (samples[3] != samples[4]).any()
 
 
-def test_a_shape_that_nobody_knows_is_a_bad_input() -> None:
+def test_an_unknown_shape_is_a_bad_input() -> None:
     assert random_tensors("float32", (0,), {"shape": [576]}).prepare(np.arange(1)).shape == (1, 576)
     with pytest.raises(JobError, match="defines the shape of the input"):
         random_tensors("float32", (0,), {})

@@ -15,7 +15,7 @@ RATES = st.floats(0.5, 1e6)
 SHARES = st.floats(0.05, 1.0)
 
 
-def carried_out(start: float, ceiling: float, valid: Callable[[float], bool]) -> Search:
+def run_search(start: float, ceiling: float, valid: Callable[[float], bool]) -> Search:
     """A search to its end. It must end by itself."""
     search = Search(start, ceiling)
     for _ in range(1000):
@@ -41,19 +41,19 @@ def test_whatever_runs_say_it_ends_and_finds_only_what_was_valid(
     ceiling: float, share: float, verdicts: list[bool]
 ) -> None:
     verdict: Iterator[bool] = iter(verdicts)
-    check_promises(carried_out(ceiling * share, ceiling, lambda rate: next(verdict)))
+    check_promises(run_search(ceiling * share, ceiling, lambda rate: next(verdict)))
 
 
 @given(RATES, st.floats(0.1, 1.0), st.floats(0.3, 4.0))
 def test_without_noise_it_finds_the_limit(ceiling: float, share: float, times: float) -> None:
     start = ceiling * share
     limit = start * times
-    search = carried_out(start, ceiling, lambda rate: rate <= limit)
+    search = run_search(start, ceiling, lambda rate: rate <= limit)
     check_promises(search)
     found = search.found
     assert found is not None and found <= limit
     assert found == ceiling or limit / found <= RESOLUTION
-    # Believed only because it was seen twice.
+    # Accepted only because it was measured twice.
     assert sum(trial.target == found for trial in search.trials) >= 2
 
 
@@ -69,7 +69,7 @@ def test_validity_is_a_matter_of_chance_near_the_limit(
         low, high = limit * (1 - width), limit * (1 + width)
         return rate <= low or (rate < high and chance.random() < (high - rate) / (high - low))
 
-    search = carried_out(ceiling * share, ceiling, valid)
+    search = run_search(ceiling * share, ceiling, valid)
     check_promises(search)
     found = search.found
     assert found is not None
@@ -88,7 +88,7 @@ def test_a_neighbours_bursts_do_not_mislead_it(spoiled: float) -> None:
         def valid(rate: float, limit: float = limit, chance: random.Random = chance) -> bool:
             return rate <= limit and chance.random() >= spoiled
 
-        search = carried_out(1000, 2100, valid)
+        search = run_search(1000, 2100, valid)
         check_promises(search)
         found = search.found
         assert found is not None and found <= limit
@@ -99,12 +99,12 @@ def test_a_neighbours_bursts_do_not_mislead_it(spoiled: float) -> None:
 
 
 def test_a_device_that_cannot_do_it_at_all() -> None:
-    search = carried_out(1000, 2000, lambda rate: False)
+    search = run_search(1000, 2000, lambda rate: False)
     assert search.found is None
     assert len(search.trials) <= MAX_RUNS
 
 
-def test_one_bad_run_is_tried_again_and_one_good_run_is_not_believed() -> None:
+def test_one_bad_run_is_repeated_and_one_good_run_is_not_enough() -> None:
     search = Search(100, 1000).record(SearchTrial(100, valid=False))
     assert search.next_rate() == 100 and search.found is None
     search = search.record(SearchTrial(100, valid=True))

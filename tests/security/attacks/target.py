@@ -1,4 +1,4 @@
-"""What is attacked: a controller process with devices and people, all spoken to over real TLS."""
+"""The attacked system: a controller process with devices and operators, over real TLS."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ FACTS = Capabilities(
 
 @dataclass(frozen=True)
 class Member:
-    """A device or a person with a certificate."""
+    """A device or an operator with a certificate."""
 
     name: str
     member_id: str
@@ -91,11 +91,11 @@ class Stream:
 
     def __init__(self, stubs: Stubs, hello: session_pb2.Hello) -> None:
         self._output: queue.Queue[Any] = queue.Queue()
-        self.say(hello=hello)
+        self.send(hello=hello)
         self.heard = stubs.session.Connect(iter(self._output.get, None), timeout=3600)
         self.welcome = next(self.heard).welcome
 
-    def say(self, **body: Any) -> None:
+    def send(self, **body: Any) -> None:
         self._output.put(session_pb2.AgentMessage(**body))
 
     def end(self) -> None:
@@ -120,15 +120,15 @@ class Target:
         host, _, port = fleet.address.rpartition(":")
         self.entry = f"{host}:{int(port) + 1}"
         self.operators = {role: self.operator(role) for role in ("viewer", "operator", "admin")}
-        self.mallory = self.enrol("mallory", self.token(approve=True))
-        self.victim = self.enrol("victim", self.token(approve=True))
+        self.mallory = self.enroll("mallory", self.token(approve=True))
+        self.victim = self.enroll("victim", self.token(approve=True))
         self.stream = Stream(self.stubs(self.victim), self.hello(self.victim))
         self.attempt, self.order = self._give_work()
 
     # --- connections ---
 
     def stubs(self, member: Member | None = None, address: str = "") -> Stubs:
-        """Stubs as this member; without one, as anybody on the port for that."""
+        """Return stubs as this member, or without a certificate, on the port for such callers."""
         if member is None:
             shown = grpc.ssl_channel_credentials(self.ca)
             return self._stubs(address or self.entry, shown)
@@ -167,15 +167,15 @@ class Target:
         reply = self.stubs(self.admin).admin.CreateOperator(request)
         return Member(request.name, "", Pair(key, reply.certificate))
 
-    def enrol(self, name: str, token: str, key: bytes | None = None) -> Member:
-        """An active device."""
+    def enroll(self, name: str, token: str, key: bytes | None = None) -> Member:
+        """Enroll an active device."""
         key, device_id = key or make_key(), str(uuid.uuid4())
         for event in self.stubs().enrollment.Enroll(self.application(name, token, key, device_id)):
             granted = event.certificate
         return Member(granted.name, device_id, Pair(key, granted.certificate))
 
     def apply(self, name: str) -> Member:
-        """A pending device, with a certificate that it should not have."""
+        """Return a pending device with a certificate that it should not have."""
         key, device_id = make_key(), str(uuid.uuid4())
         request = self.application(name, self.token(), key, device_id)
         call = self.stubs().enrollment.Enroll(request)
@@ -184,7 +184,7 @@ class Target:
         return Member(name, device_id, self.forged(key, device_id))
 
     def forged(self, key: bytes, device_id: str, life_s: float = 1000.0) -> Pair:
-        """A certificate by the controller's own CA, as a thief of its key would make it."""
+        """Return a certificate by the controller's own CA, as with a stolen key."""
         from fleetmark_controller.identity.model import IdentityKind
 
         request = certificates.read_request(signing_request(key))
@@ -214,7 +214,7 @@ class Target:
         return session_pb2.Hello(**{**values, **changes})
 
     def connect(self, member: Member, *messages: session_pb2.AgentMessage) -> None:
-        """Say these messages as this member, and hear until the controller ends the stream."""
+        """Send these messages as this member; receive until the controller ends the stream."""
         for _ in self.stubs(member).session.Connect(iter(messages), timeout=PATIENCE_S):
             pass
 
@@ -227,7 +227,7 @@ class Target:
     # --- what must hold afterwards ---
 
     def snapshot(self) -> dict[str, str]:
-        """A digest of each table's rows, besides the audit log."""
+        """Return a digest of each table's rows, except the audit log."""
         uri = f"{(self.fleet.home / 'results.db').as_uri()}?mode=ro"
         connection = sqlite3.connect(uri, uri=True, timeout=10)
         try:
@@ -246,7 +246,7 @@ class Target:
             connection.close()
 
     def refusals(self) -> list[tuple[str, str, str]]:
-        """Rows of the audit log about refusals: who, method, kind."""
+        """Return the rows of the audit log about refusals: actor, method, kind."""
         rows = self.fleet.query(
             "SELECT actor, action, json_extract(detail, '$.kind') FROM audit"
             " WHERE outcome = 'refused' ORDER BY seq"
@@ -254,12 +254,12 @@ class Target:
         return [(str(who), str(act), str(kind)) for who, act, kind in rows]
 
     def answers(self) -> bool:
-        """Whether both ports serve those who belong."""
+        """Return whether both ports serve authorized callers."""
         health = self.stubs().enrollment.Health(enrollment_pb2.HealthRequest(), timeout=PATIENCE_S)
         listed = self.stubs(self.admin).fleet.ListDevices(
             fleet_pb2.ListDevicesRequest(), timeout=PATIENCE_S
         )
-        self.stream.say(heartbeat=session_pb2.Heartbeat(sequence=7, idle=False))
+        self.stream.send(heartbeat=session_pb2.Heartbeat(sequence=7, idle=False))
         acknowledged = next(m for m in self.stream.heard if m.HasField("heartbeat_ack"))
         return bool(
             health.controller_time_unix_ns
@@ -269,7 +269,7 @@ class Target:
 
 
 def outcome(attack: Callable[[], object]) -> str:
-    """How a call ended: the error's kind, or gRPC's own status, or OK."""
+    """Return how a call ended: the error's kind, gRPC's own status, or OK."""
     try:
         found = attack()
         if isinstance(found, Iterator) and not isinstance(found, (str, bytes)):

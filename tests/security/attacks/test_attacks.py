@@ -1,7 +1,7 @@
 """The table of attacks: each over real connections against a real controller process.
 
-Of each: the status that the attacker sees; that nothing was changed; the row in the audit log where
-one is due; and that the service goes on, for people, devices and newcomers.
+Each test checks the status that the attacker sees; that nothing was changed; the row in the audit
+log if one is due; and that operators, devices and new devices are still served.
 """
 
 from __future__ import annotations
@@ -108,25 +108,25 @@ def _expired(target: Target) -> object:
 
 
 def _members(target: Target) -> dict[str, Member]:
-    """A pending, a revoked and a removed device: made once, so that attacks change nothing."""
+    """Return a pending, a revoked and a removed device, made once."""
     made: dict[str, Member] = target.__dict__.setdefault("made", {})
     if not made:
         admin = target.stubs(target.admin).fleet
         made["pending"] = target.apply("pending")
-        made["revoked"] = target.enrol("revoked", target.token(approve=True))
+        made["revoked"] = target.enroll("revoked", target.token(approve=True))
         admin.Revoke(fleet_pb2.RevokeRequest(name="revoked"))
-        made["removed"] = target.enrol("removed", target.token(approve=True))
+        made["removed"] = target.enroll("removed", target.token(approve=True))
         admin.Remove(fleet_pb2.RemoveRequest(name="removed"))
     return made
 
 
 def _tokens(target: Target) -> dict[str, str]:
-    """A usable, a used-up, an expired and a revoked token: made once."""
+    """Return a usable, a used-up, an expired and a revoked token, made once."""
     made: dict[str, str] = target.__dict__.setdefault("tokens", {})
     if not made:
         made["usable"] = target.token()
         made["used"] = target.token(approve=True)
-        target.enrol("first", made["used"])
+        target.enroll("first", made["used"])
         made["expired"] = target.token(ttl_ns=1)
         made["revoked"] = target.token()
         token_id = parse_token(made["revoked"]).token_id
@@ -136,7 +136,7 @@ def _tokens(target: Target) -> dict[str, str]:
     return made
 
 
-def _enrol(target: Target, token: str, **changes: object) -> object:
+def _enroll(target: Target, token: str, **changes: object) -> object:
     request = target.application("new", token, make_key(), str(uuid.uuid4()))
     for name, value in changes.items():
         setattr(request, name, value)
@@ -145,17 +145,17 @@ def _enrol(target: Target, token: str, **changes: object) -> object:
 
 def _wrong_secret(target: Target) -> object:
     known = parse_token(_tokens(target)["usable"])
-    return _enrol(target, dataclasses.replace(known, secret=bytes(20)).text())
+    return _enroll(target, dataclasses.replace(known, secret=bytes(20)).text())
 
 
 def _made_up(target: Target) -> object:
     known = parse_token(_tokens(target)["usable"])
-    return _enrol(target, dataclasses.replace(known, token_id="00" * 8).text())
+    return _enroll(target, dataclasses.replace(known, token_id="00" * 8).text())
 
 
 def _broken_csr(target: Target) -> object:
     good = signing_request(make_key())
-    return _enrol(target, _tokens(target)["usable"], csr=good[:-4] + bytes(4))
+    return _enroll(target, _tokens(target)["usable"], csr=good[:-4] + bytes(4))
 
 
 def _rsa_csr(target: Target) -> object:
@@ -166,7 +166,7 @@ def _rsa_csr(target: Target) -> object:
     key = rsa.generate_private_key(65537, 2048)
     request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
     der = request.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
-    return _enrol(target, _tokens(target)["usable"], csr=der)
+    return _enroll(target, _tokens(target)["usable"], csr=der)
 
 
 def _renew(target: Target, key: bytes) -> object:
@@ -176,7 +176,7 @@ def _renew(target: Target, key: bytes) -> object:
 
 def _operators_key(target: Target) -> object:
     key = target.operators["viewer"].pair.key
-    return _enrol(target, _tokens(target)["usable"], csr=signing_request(key))
+    return _enroll(target, _tokens(target)["usable"], csr=signing_request(key))
 
 
 IDENTITY = [
@@ -193,40 +193,40 @@ IDENTITY = [
     Attack("a removed device", lambda t: _connect_as(t, _members(t)["removed"]), "REVOKED"),
     Attack("a token that was made up", _made_up, "BAD_TOKEN"),
     Attack("a known token with a guessed secret", _wrong_secret, "BAD_TOKEN"),
-    Attack("a used-up token", lambda t: _enrol(t, _tokens(t)["used"]), "BAD_TOKEN"),
-    Attack("an expired token", lambda t: _enrol(t, _tokens(t)["expired"]), "BAD_TOKEN"),
-    Attack("a revoked token", lambda t: _enrol(t, _tokens(t)["revoked"]), "BAD_TOKEN"),
-    Attack("a text that is no token", lambda t: _enrol(t, "x" * 5000), "BAD_TOKEN"),
-    Attack("no token", lambda t: _enrol(t, ""), "NOT_ENROLLED"),
+    Attack("a used-up token", lambda t: _enroll(t, _tokens(t)["used"]), "BAD_TOKEN"),
+    Attack("an expired token", lambda t: _enroll(t, _tokens(t)["expired"]), "BAD_TOKEN"),
+    Attack("a revoked token", lambda t: _enroll(t, _tokens(t)["revoked"]), "BAD_TOKEN"),
+    Attack("a text that is no token", lambda t: _enroll(t, "x" * 5000), "BAD_TOKEN"),
+    Attack("no token", lambda t: _enroll(t, ""), "NOT_ENROLLED"),
     Attack("a signing request with a wrong signature", _broken_csr, "BAD_MESSAGE"),
     Attack("a signing request with an RSA key", _rsa_csr, "BAD_MESSAGE"),
     Attack(
         "a signing request of 5 KB",
-        lambda t: _enrol(t, _tokens(t)["usable"], csr=b"0" * 5000),
+        lambda t: _enroll(t, _tokens(t)["usable"], csr=b"0" * 5000),
         "BAD_MESSAGE",
     ),
     Attack(
         "a signing request of 1 MB",
-        lambda t: _enrol(t, _tokens(t)["usable"], csr=b"0" * 1_000_000),
+        lambda t: _enroll(t, _tokens(t)["usable"], csr=b"0" * 1_000_000),
         "RESOURCE_EXHAUSTED",
         audited=False,
     ),
     Attack(
         "another device's id",
-        lambda t: _enrol(t, _tokens(t)["usable"], device_id=t.victim.member_id),
+        lambda t: _enroll(t, _tokens(t)["usable"], device_id=t.victim.member_id),
         "FORBIDDEN",
     ),
     Attack(
         "a device id that is a path",
-        lambda t: _enrol(t, _tokens(t)["usable"], device_id="../../identity/ca.pem"),
+        lambda t: _enroll(t, _tokens(t)["usable"], device_id="../../identity/ca.pem"),
         "BAD_MESSAGE",
     ),
     Attack(
         "a name that moves the cursor",
-        lambda t: _enrol(t, _tokens(t)["usable"], name="\x1b[2Jx"),
+        lambda t: _enroll(t, _tokens(t)["usable"], name="\x1b[2Jx"),
         "BAD_MESSAGE",
     ),
-    Attack("a person's key as a device's", _operators_key, "FORBIDDEN"),
+    Attack("an operator's key as a device's", _operators_key, "FORBIDDEN"),
     Attack("renewing an unknown key", lambda t: _renew(t, make_key()), "NOT_ENROLLED"),
     Attack(
         "renewing a revoked key", lambda t: _renew(t, _members(t)["revoked"].pair.key), "REVOKED"
@@ -242,7 +242,7 @@ IDENTITY = [
     ),
 ]
 
-# --- authorisation ---
+# --- authorization ---
 
 
 def _operator(role: str, service: str, method: str, request: object) -> Callable[[Target], object]:
@@ -441,7 +441,7 @@ def _hello(**changes: object) -> Callable[[Target], object]:
 
 
 def _after_hello(message: S) -> Callable[[Target], object]:
-    """The victim's own stream stays: Mallory, registered once, says it."""
+    """Send messages as Mallory, registered once; the victim's own stream stays."""
 
     def run(target: Target) -> object:
         return target.connect(target.mallory, S(hello=target.hello(target.mallory)), message)

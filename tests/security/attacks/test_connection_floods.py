@@ -48,7 +48,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
 
 @pytest.fixture
 def lines() -> Iterator[list[socket.socket]]:
-    """Connections of an attacker; those that are left are closed."""
+    """Yield a list for an attacker's connections; close them at the end."""
     with ExitStack() as stack:
         found: list[socket.socket] = []
         stack.callback(lambda: [line.close() for line in found])
@@ -94,7 +94,7 @@ def descriptors(target: Target) -> int:
 
 
 def served_in_time(target: Target) -> bool:
-    """A connected device keeps its stream; a newcomer and a command get through."""
+    """Check that a device keeps its stream, and that a new device and a command are served."""
     began = time.monotonic()
     until(
         lambda: outcome(lambda: target.connect(target.victim)) == "PROTOCOL", "a newcomer", QUICK_S

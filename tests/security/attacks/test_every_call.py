@@ -32,7 +32,7 @@ def every_method() -> dict[str, Any]:
 
 
 METHODS = every_method()
-CALLERS = ("nobody", "device", *(role.value for role in Role))
+CALLERS = ("anonymous", "device", *(role.value for role in Role))
 
 
 def test_the_table_names_every_call_and_no_other() -> None:
@@ -41,7 +41,7 @@ def test_the_table_names_every_call_and_no_other() -> None:
 
 
 def call(channel: grpc.Channel, path: str, timeout_s: float = 20.0) -> object:
-    """An empty request: it is refused for what it says only after its caller was let in."""
+    """Make a call with an empty request, which is validated only after authorization."""
     method = METHODS[path]
     kinds = {
         (False, False): channel.unary_unary,
@@ -55,7 +55,7 @@ def call(channel: grpc.Channel, path: str, timeout_s: float = 20.0) -> object:
 
 @pytest.mark.parametrize("caller", CALLERS)
 def test_each_call_by_each_caller(target: Target, caller: str) -> None:
-    if caller == "nobody":
+    if caller == "anonymous":
         ports = [target.stubs().channel, target.stubs(None, target.fleet.address).channel]
         for path, rule in RULES.items():
             open_port, closed_port = (outcome(lambda c=c, p=path: call(c, p)) for c in ports)
@@ -79,7 +79,7 @@ def test_each_call_by_each_caller(target: Target, caller: str) -> None:
         wait_s = 2.0 if silent else 20.0
         found = outcome(lambda p=path, w=wait_s: call(stubs.channel, p, w))
         if rule.allows(who):
-            # An agent's blobs are further judged by its orders.
+            # An agent's blobs are further restricted by its orders.
             ours = caller == "device" and path.startswith("/fleetmark.v1.Blobs/")
             assert ours or found != "FORBIDDEN", path
             assert found not in ("UNAUTHENTICATED", "UNIMPLEMENTED", "UNAVAILABLE"), path

@@ -22,7 +22,7 @@ from fleetmark_controller.store.devices.capability_history import MOST_A_DAY
 from fleetmark_core.digest import canonical_json, sha256_hex
 from fleetmark_protos.v1 import blobs_pb2, enrollment_pb2, fleet_pb2, results_pb2, session_pb2
 from tests.security.attacks.target import FACTS, Member, Stream, Target, outcome, replace
-from tests.security.attacks.test_lies import record
+from tests.security.attacks.test_false_results import record
 from tests.support.processes import PATIENCE_S, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("attacks")]
@@ -32,7 +32,7 @@ QUICK_S = 15.0
 
 
 def connections(target: Target, count: int, first: bytes) -> list[socket.socket]:
-    """Half of them on each port."""
+    """Open connections, half of them on each port."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4 * count)), hard))
     found = []
@@ -58,7 +58,7 @@ def test_a_thousand_connections_that_say_nothing_sensible(target: Target, first:
     assert target.answers()
 
 
-def test_uploads_that_never_end_stop_nobody(target: Target) -> None:
+def test_endless_uploads_do_not_stop_other_devices(target: Target) -> None:
     """Twenty operators' uploads, each with a byte and then silence."""
     released = threading.Event()
 
@@ -88,9 +88,9 @@ def test_uploads_that_never_end_stop_nobody(target: Target) -> None:
     assert not [path for path in blobs.rglob("*.*") if path.is_file()], "nothing is left of them"
 
 
-def test_agents_that_never_say_hello_stop_nobody(target: Target) -> None:
-    # One whose refusals of this minute nobody has counted yet.
-    silent_device = target.enrol("silent", target.token(approve=True))
+def test_agents_that_never_send_hello_do_not_stop_other_devices(target: Target) -> None:
+    # A new identity, of which no refusal was counted in this minute.
+    silent_device = target.enroll("silent", target.token(approve=True))
     silent: queue.Queue[Any] = queue.Queue()
     calls = [
         target.stubs(silent_device).session.Connect(iter(silent.get, None)) for _ in range(100)
@@ -110,11 +110,11 @@ def test_agents_that_never_say_hello_stop_nobody(target: Target) -> None:
     until(lambda: outcome(lambda: target.connect(silent_device)) == "PROTOCOL", "room", QUICK_S)
 
 
-def test_a_flood_of_heartbeats_of_one_stops_nobody(target: Target) -> None:
+def test_a_flood_of_heartbeats_does_not_stop_other_devices(target: Target) -> None:
     stream = Stream(target.stubs(target.mallory), target.hello(target.mallory))
     try:
         for number in range(20_000):
-            stream.say(heartbeat=session_pb2.Heartbeat(sequence=number, idle=True))
+            stream.send(heartbeat=session_pb2.Heartbeat(sequence=number, idle=True))
         assert target.answers()
         answered = sum(1 for _ in zip(range(1000), stream.heard, strict=False))
         assert answered == 1000
@@ -122,7 +122,7 @@ def test_a_flood_of_heartbeats_of_one_stops_nobody(target: Target) -> None:
         stream.end()
 
 
-def test_applications_that_wait_for_ever_stop_nobody(target: Target) -> None:
+def test_pending_enrollments_do_not_stop_other_devices(target: Target) -> None:
     members = [target.apply(f"crowd{number}") for number in range(20)]
     calls = []
     for member in members:
@@ -137,7 +137,7 @@ def test_applications_that_wait_for_ever_stop_nobody(target: Target) -> None:
 
 
 def test_refusals_without_end_do_not_fill_the_log(target: Target) -> None:
-    # One whose refusals of this minute nobody has counted yet.
+    # A new identity, of which no refusal was counted in this minute.
     stubs = target.stubs(target.operator("viewer"))
     before = len(target.refusals())
     for _ in range(200):
@@ -148,7 +148,7 @@ def test_refusals_without_end_do_not_fill_the_log(target: Target) -> None:
 
 
 def test_a_stream_is_ended_in_its_middle_when_its_device_is_revoked(target: Target) -> None:
-    member = target.enrol("unlucky", target.token(approve=True))
+    member = target.enroll("unlucky", target.token(approve=True))
     stream = Stream(target.stubs(member), target.hello(member))
     began = time.monotonic()
     target.stubs(target.admin).fleet.Revoke(fleet_pb2.RevokeRequest(name="unlucky"))
@@ -186,7 +186,7 @@ def test_alarms_without_end_are_counted_and_not_stored(target: Target) -> None:
 
 
 def test_facts_that_change_without_end_are_counted_and_not_stored(target: Target) -> None:
-    member = target.enrol("moody", target.token(approve=True))
+    member = target.enroll("moody", target.token(approve=True))
     stream = Stream(target.stubs(member), target.hello(member))
     try:
         for number in range(300):
@@ -194,8 +194,8 @@ def test_facts_that_change_without_end_are_counted_and_not_stored(target: Target
             changed = session_pb2.CapabilitiesChanged(
                 capabilities=capabilities_to(replace(FACTS, memory=memory))
             )
-            stream.say(capabilities_changed=changed)
-        stream.say(heartbeat=session_pb2.Heartbeat(sequence=9, idle=True))
+            stream.send(capabilities_changed=changed)
+        stream.send(heartbeat=session_pb2.Heartbeat(sequence=9, idle=True))
         next(m for m in stream.heard if m.HasField("heartbeat_ack"))
     finally:
         stream.end()
@@ -209,7 +209,7 @@ def test_facts_that_change_without_end_are_counted_and_not_stored(target: Target
 
 
 def test_hellos_without_end_are_counted_and_not_stored(target: Target) -> None:
-    member = target.enrol("restless", target.token(approve=True))
+    member = target.enroll("restless", target.token(approve=True))
     for number in range(150):
         Stream(target.stubs(member), target.hello(member, boot_id=f"b{number}")).end()
     found = rows(target, member, "device.connected")

@@ -93,7 +93,7 @@ def test_an_operator_cannot_make_two_devices_look_alike(target: Target, name: st
 
 
 def device_file(**changes: Any) -> bytes:
-    """What `agent export-identity` writes, with other values, signed by a key of its own."""
+    """Return a file as of `agent export-identity`, with other values, signed by its own key."""
     facts: Any = to_plain(FACTS)
     document = {
         "format": 1,
@@ -144,7 +144,7 @@ def test_a_device_file_is_refused_by_name(target: Target, tmp_path: Path, what: 
     assert target.answers()
 
 
-def test_an_honest_device_file_is_taken(target: Target, tmp_path: Path) -> None:
+def test_a_valid_device_file_is_accepted(target: Target, tmp_path: Path) -> None:
     path = tmp_path / "island.json"
     path.write_bytes(device_file())
     done = target.fleet.run("fleet", "add", str(path))

@@ -13,7 +13,7 @@ from fleetmark_core.bundle_file import DeviceSignedDocument
 from fleetmark_core.device_keys import sign_document, signing_request
 from fleetmark_protos.v1 import results_pb2
 from tests.security.attacks.target import Target, outcome
-from tests.security.attacks.test_lies import Liar, honest
+from tests.security.attacks.test_false_results import LyingDevice, unchanged
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("attacks")]
 Claims = list[dict[str, Any]]
@@ -88,84 +88,94 @@ AT_THE_DOOR: dict[str, Callable[[Claims], None]] = {
 
 
 @pytest.fixture
-def liar(target: Target) -> Any:
-    made = Liar(target)
+def lying_device(target: Target) -> Any:
+    made = LyingDevice(target)
     yield made
     made.end()
     assert target.answers()
 
 
-def reason(liar: Liar) -> str:
-    job = liar.attempt.job_id
-    ((found,),) = liar.target.fleet.query(f"SELECT reason FROM jobs WHERE job_id = '{job}'")
+def reason(lying_device: LyingDevice) -> str:
+    job = lying_device.attempt.job_id
+    ((found,),) = lying_device.target.fleet.query(f"SELECT reason FROM jobs WHERE job_id = '{job}'")
     return str(found)
 
 
-def runs_of(liar: Liar) -> int:
-    job = liar.attempt.job_id
-    ((found,),) = liar.target.fleet.query(f"SELECT count(*) FROM runs WHERE job_id = '{job}'")
+def runs_of(lying_device: LyingDevice) -> int:
+    job = lying_device.attempt.job_id
+    ((found,),) = lying_device.target.fleet.query(
+        f"SELECT count(*) FROM runs WHERE job_id = '{job}'"
+    )
     return int(found)  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("result", RESULTS.values(), ids=RESULTS)
-def test_a_result_file_of_another_shape_fails_its_job(liar: Liar, result: Any) -> None:
-    liar.hand_in("singlestream_performance", honest, {"program_result": result})
-    assert liar.verdict() == ("FAILED", None)
-    output = reason(liar)
+def test_a_result_file_of_another_shape_fails_its_job(
+    lying_device: LyingDevice, result: Any
+) -> None:
+    lying_device.hand_in("singlestream_performance", unchanged, {"program_result": result})
+    assert lying_device.verdict() == ("FAILED", None)
+    output = reason(lying_device)
     # A number of more than 64 bits is refused where the agent put the result.
     begins = ("result.json", "final record: Final is not JSON: key provenance.program_result")
     assert output.removeprefix("the device sent invalid records: ").startswith(begins)
     assert output.isprintable() and len(output) < 400
-    assert runs_of(liar) == 0
+    assert runs_of(lying_device) == 0
 
 
 @pytest.mark.parametrize("claim", FILES.values(), ids=FILES)
 def test_a_file_that_must_not_be_named_fails_its_job(
-    liar: Liar, claim: Callable[[Claims], None]
+    lying_device: LyingDevice, claim: Callable[[Claims], None]
 ) -> None:
-    liar.hand_in("singlestream_performance", honest, claim_files=claim)
-    assert liar.verdict() == ("FAILED", None)
-    output = reason(liar)
+    lying_device.hand_in("singlestream_performance", unchanged, claim_files=claim)
+    assert lying_device.verdict() == ("FAILED", None)
+    output = reason(lying_device)
     assert output.startswith("the device sent invalid records: ")
     assert output.isprintable() and len(output) < 400
-    assert runs_of(liar) == 0
+    assert runs_of(lying_device) == 0
 
 
 @pytest.mark.parametrize("claim", AT_THE_DOOR.values(), ids=AT_THE_DOOR)
 def test_a_file_record_that_no_reader_could_use_is_not_stored(
-    liar: Liar, claim: Callable[[Claims], None]
+    lying_device: LyingDevice, claim: Callable[[Claims], None]
 ) -> None:
-    refused = outcome(lambda: liar.hand_in("singlestream_performance", honest, claim_files=claim))
+    refused = outcome(
+        lambda: lying_device.hand_in("singlestream_performance", unchanged, claim_files=claim)
+    )
     assert refused in ("BAD_MESSAGE", "BLOB_MISSING")
-    job = liar.attempt.job_id
-    ((stored,),) = liar.target.fleet.query(f"SELECT count(*) FROM record WHERE job_id = '{job}'")
+    job = lying_device.attempt.job_id
+    ((stored,),) = lying_device.target.fleet.query(
+        f"SELECT count(*) FROM record WHERE job_id = '{job}'"
+    )
     assert stored == 0
 
 
-def test_the_files_of_an_honest_run_are_saved_where_they_were_asked_for(
-    liar: Liar, tmp_path: Path
+def test_the_files_of_a_valid_run_are_saved_where_they_were_asked_for(
+    lying_device: LyingDevice, tmp_path: Path
 ) -> None:
-    liar.hand_in("singlestream_performance", honest, {"program_result": {"runtime": None}})
-    state, _ = liar.verdict()
+    lying_device.hand_in(
+        "singlestream_performance", unchanged, {"program_result": {"runtime": None}}
+    )
+    state, _ = lying_device.verdict()
     assert state in ("SUCCEEDED", "INVALID")
-    job = liar.attempt.job_id
-    ((run,),) = liar.target.fleet.query(f"SELECT run_id FROM runs WHERE job_id = '{job}'")
+    job = lying_device.attempt.job_id
+    ((run,),) = lying_device.target.fleet.query(f"SELECT run_id FROM runs WHERE job_id = '{job}'")
     # What lies there under such a name already is replaced, not followed.
     elsewhere = tmp_path / "elsewhere"
     elsewhere.write_text("untouched")
     folder = tmp_path / "saved"
     folder.mkdir()
     (folder / "result.json").symlink_to(elsewhere)
-    done = liar.target.fleet.run("results", "show", str(run), "--save", str(folder))
+    done = lying_device.target.fleet.run("results", "show", str(run), "--save", str(folder))
     assert done.returncode == 0, done.stderr
     assert json.loads((folder / "result.json").read_bytes())
     assert elsewhere.read_text() == "untouched"
     assert {path.name for path in folder.iterdir()} >= {"mlperf_log_detail.txt", "result.json"}
 
 
-def carried(liar: Liar, values: dict[str, Any]) -> bytes:
-    """A results document of this device with other values, signed by its own key."""
-    attempt = liar.attempt
+def results_document(lying_device: LyingDevice, values: dict[str, Any]) -> bytes:
+    """Return a results document of this device with other values, signed by its own key."""
+    attempt = lying_device.attempt
     document = {
         "format": 1,
         "device_id": attempt.device_id,
@@ -179,7 +189,7 @@ def carried(liar: Liar, values: dict[str, Any]) -> bytes:
         **values,
     }
     data = json.dumps(document).encode()
-    key = liar.member.pair.key
+    key = lying_device.member.pair.key
     return DeviceSignedDocument(data, signing_request(key), sign_document(key, data)).canonical()
 
 
@@ -194,18 +204,20 @@ IMPORTS: dict[str, dict[str, Any]] = {
     "a job that moves the cursor": {"job_id": "\x1b[2J"},
     "a device of 10,000 letters": {"device_id": "d" * 10_000},
     "a record beyond all": {"records": [[2**70, "event", "{}"]]},
-    "a kind that is none": {"records": [[1, "evil", "{}"]]},
+    "an unknown kind": {"records": [[1, "evil", "{}"]]},
 }
 
 
 @pytest.mark.parametrize("values", IMPORTS.values(), ids=IMPORTS)
-def test_a_file_of_results_passes_the_same_checks(liar: Liar, values: dict[str, Any]) -> None:
-    target = liar.target
+def test_a_file_of_results_passes_the_same_checks(
+    lying_device: LyingDevice, values: dict[str, Any]
+) -> None:
+    target = lying_device.target
     admin = target.stubs(target.admin)
-    parts = [results_pb2.ImportRequest(data=carried(liar, values))]
+    parts = [results_pb2.ImportRequest(data=results_document(lying_device, values))]
     refused = outcome(lambda: admin.results.Import(iter(parts), timeout=20))
     assert refused in ("BAD_MESSAGE", "FENCED", "FORBIDDEN"), refused
-    job = liar.attempt.job_id
+    job = lying_device.attempt.job_id
     ((stored,),) = target.fleet.query(f"SELECT count(*) FROM record WHERE job_id = '{job}'")
     assert stored == 0
     assert any(kind == refused for _, act, kind in target.refusals() if "Import" in act)
@@ -214,8 +226,8 @@ def test_a_file_of_results_passes_the_same_checks(liar: Liar, values: dict[str, 
         target.fleet.query(f"SELECT * FROM {view}")
 
 
-def test_an_honest_file_of_results_is_taken(liar: Liar) -> None:
-    admin = liar.target.stubs(liar.target.admin)
-    parts = [results_pb2.ImportRequest(data=carried(liar, {}))]
+def test_a_valid_file_of_results_is_accepted(lying_device: LyingDevice) -> None:
+    admin = lying_device.target.stubs(lying_device.target.admin)
+    parts = [results_pb2.ImportRequest(data=results_document(lying_device, {}))]
     reply = admin.results.Import(iter(parts), timeout=20)
     assert (reply.records, reply.new_records) == (1, 1)

@@ -13,7 +13,7 @@ from tests.support.processes import fleet_in
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Homes:
-    """Homes as real programs leave them."""
+    """Record homes of real programs."""
     folder = tmp_path_factory.mktemp("recorded") / "fleet"
     with fleet_in(folder) as fleet:
         fleet.start_controller()
@@ -25,7 +25,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Homes:
 
 @pytest.fixture
 def homes(recorded: Homes, tmp_path: Path) -> Homes:
-    """Copies to damage."""
+    """Copy the homes, to damage them."""
     copies = Homes(tmp_path / "controller", tmp_path / "agent")
     shutil.copytree(recorded.controller, copies.controller, symlinks=True)
     shutil.copytree(recorded.agent, copies.agent, symlinks=True)

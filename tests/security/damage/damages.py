@@ -1,4 +1,4 @@
-"""Ways to damage a file, each as a full disk, a power cut or a person leaves it."""
+"""Ways to damage a file, as a full disk, a power cut or an operator does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Starts a program on a home and reads what it says of it."""
+"""Starts a program on a home and reads its report."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def start(program: str, home: Path) -> End:
 
 
 def last_line(end: End, program: str) -> str:
-    """The line that says why it ended, which is the only one that is no log."""
+    """Return the line that gives the reason of the end, the only one that is not a log line."""
     lines = [line for line in end.output.splitlines() if line and not line.startswith("{")]
     assert len(lines) == 1, end.output
     assert lines[0].startswith(f"{program}: "), end.output

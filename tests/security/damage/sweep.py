@@ -57,7 +57,7 @@ def record(folder: Path) -> Homes:
         _command(fleet, *schedule, "--param", "duration_s=2.0")
         until(lambda: len(list(fleet.marks.glob("*.begin"))) == 2, "the second job")
         fleet.kill("controller")
-        until(lambda: _standings(agent) == ["ended"], "results that wait")
+        until(lambda: _attempt_states(agent) == ["ended"], "results that wait")
         fleet.kill("bench1")
     with (fleet.home / "config.toml").open("a") as config:
         config.write("advertise = false\n")
@@ -210,7 +210,7 @@ def ca_of(home: Path) -> bytes | None:
     return path.read_bytes() if path.is_file() else None
 
 
-def _standings(home: Path) -> list[str]:
+def _attempt_states(home: Path) -> list[str]:
     values = json.loads((home / "ledger.json").read_text())
     return [entry["standing"] for entry in values["attempts"]]
 

@@ -1,4 +1,4 @@
-"""The table of files that people hand in: catalogs, models, device files, releases, keys, results.
+"""Damaged files that operators pass in: catalogs, models, device files, releases, keys, results.
 
 Each is handed to a real command. Of each: the command ends by itself, with a code that is no crash,
 in one line that names the file and what is wrong with it, and its memory stays small; and the
@@ -80,7 +80,7 @@ def linked(place: str) -> Make:
 
 
 def large(path: Path) -> None:
-    """600 MB, of which the disk holds nothing."""
+    """Make a sparse file of 600 MB."""
     sparse(path, LARGE_BYTES)
 
 
@@ -210,7 +210,7 @@ MODEL_PLACES: dict[str, tuple[Make, str]] = {
 
 
 def check_one_line(end: End, code: int, *says: str) -> None:
-    """One line of what is wrong, no traceback, and little memory."""
+    """Check for one line about the error, no traceback, and little memory."""
     assert end.code == code, end
     lines = [line for line in end.output.splitlines() if not line.endswith((" fault", " faults"))]
     assert len(lines) == 1, end.output[-3000:]
@@ -317,14 +317,14 @@ def test_a_file_for_an_agent_is_named(tmp_path: Path, kind: str, what: str) -> N
     }[kind]
     end = command(*words, "--home", str(tmp_path / "home"), program="agent")
     assert end.code in (2, 4), end
-    unlike = kind == "a bundle" and what == "600 MB"
-    check_one_line(end, end.code, str(file), "not a zip file" if unlike else says)
+    unmatched_lines = kind == "a bundle" and what == "600 MB"
+    check_one_line(end, end.code, str(file), "not a zip file" if unmatched_lines else says)
     assert not (tmp_path / "out").exists()
 
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """A controller that is asked with all that follows."""
+    """Start a controller for all the following requests."""
     with fleet_in(tmp_path_factory.mktemp("fleet")) as fleet:
         fleet.start_controller()
         yield fleet
@@ -332,7 +332,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 @pytest.fixture
 def served(fleet: Fleet) -> Iterator[Fleet]:
-    """The same; it must serve on, with little memory and no fault of its own in its log."""
+    """Yield the controller; afterwards it must serve, with little memory and no internal error."""
     yield fleet
     assert fleet.run("catalog", "list").returncode == 0
     assert "Traceback" not in fleet.log("controller")

@@ -1,4 +1,4 @@
-"""The table of damages: what a program says of a home that is not what it left.
+"""The table of damages: what a program reports about a home that was damaged.
 
 Of each: it ends by itself, with a code that is no crash, in one line that names the file or folder;
 or it starts. Never does a controller make a new CA beside its store, or a device a new id.
@@ -57,17 +57,17 @@ def fifo(name: str) -> Callable[[Path], object]:
 
 
 def text(name: str, written: str) -> Callable[[Path], object]:
-    """The file says this."""
+    """Make a damage: the file has this content."""
     return lambda home: (home / name).write_text(written)
 
 
 def both(*several: Callable[[Path], object]) -> Callable[[Path], object]:
-    """Several at once."""
+    """Make several damages at once."""
     return lambda home: [damage(home) for damage in several]
 
 
 def a_file(home: Path) -> None:
-    """The home itself is a file."""
+    """Make a damage: the home itself is a file."""
     shutil.rmtree(home)
     home.write_text("")
 
@@ -160,7 +160,7 @@ def check(program: str, home: Path, damage: Damage) -> None:
 
 
 def identity(home: Path) -> dict[str, bytes | None]:
-    """What must never be made anew."""
+    """Return the content of files that must never be created again."""
     places = ("identity/ca.pem", "identity/key.pem", "identity/device.json", STORE)
     found: dict[str, bytes | None] = {}
     for name in places:

@@ -25,7 +25,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def homes(tmp_path_factory: pytest.TempPathFactory) -> Homes:
-    """Homes as real programs leave them."""
+    """Record homes of real programs."""
     return sweep.record(tmp_path_factory.mktemp("recorded") / "fleet")
 
 

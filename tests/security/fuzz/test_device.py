@@ -257,7 +257,7 @@ def test_settings_are_right_or_named(data: bytes, address: str, label: str) -> N
 # --- what helpers, jobs and devices say ---
 
 
-@pytest.mark.fuzz("lines of the enrolment helper")
+@pytest.mark.fuzz("lines of the enrollment helper")
 @given(documents(b'{"event": "pending", "name": "n", "fingerprint": "f"}'))
 def test_a_line_of_the_helper_is_an_event_or_nothing(data: bytes) -> None:
     assert isinstance(enroll.parse(data.decode(errors="replace")), dict)
@@ -386,7 +386,7 @@ PYTHON = {
 }
 
 
-@pytest.mark.fuzz("what a program named python3 says of itself")
+@pytest.mark.fuzz("the version report of a program named python3")
 @given(documents(json.dumps(PYTHON).encode()))
 def test_a_program_is_a_python_or_is_left_out(data: bytes) -> None:
     found = _understood(data)
@@ -433,7 +433,7 @@ def test_a_damaged_rule_is_left_out_alone(data: bytes, values: Any) -> None:
 def test_a_record_of_anybody_is_an_address_or_nothing(
     properties: dict[bytes, bytes | None], port: int | None, addresses: list[str]
 ) -> None:
-    # Nobody listens on a port below 10, so that nothing is ever reached.
+    # No program listens on a port below 10, so that nothing is ever reached.
     record = SimpleNamespace(
         properties=properties,
         port=port if port is None or port > 65_535 or port < 1 else port % 9 + 1,

@@ -1,7 +1,7 @@
 """From records to a run: whatever a device hands in ends in a run or in a failure with its reason.
 
 A real attempt of a recorded store is handed in again and again, with damaged records and files.
-Each time it goes the way of the controller: stored, gathered, evaluated, judged, finalised.
+Each time it takes the controller's path: stored, gathered, evaluated, finalized.
 """
 
 from __future__ import annotations

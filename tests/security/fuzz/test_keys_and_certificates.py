@@ -62,7 +62,7 @@ def test_a_damaged_signing_request_is_refused(data: bytes) -> None:
 
 @pytest.mark.fuzz("certificate of a caller")
 @given(damaged(der(SIGNED)).map(pem) | damaged(SIGNED))
-def test_a_damaged_certificate_names_somebody_or_nobody(data: bytes) -> None:
+def test_a_damaged_certificate_names_one_identity_or_is_refused(data: bytes) -> None:
     # What TLS has verified is never damaged; a thief of the CA's key may sign anything.
     try:
         found = certificates.read_peer.__wrapped__(data)
@@ -151,7 +151,7 @@ def test_a_damaged_credentials_file_is_named_as_such(data: bytes) -> None:
         assert all(isinstance(value, str) for value in vars(found).values())
 
 
-ENROLMENT = {
+ENROLLMENT = {
     "state": "active",
     "address": "h:1",
     "entry_port": 2,
@@ -162,13 +162,13 @@ ENROLMENT = {
 }
 
 
-@pytest.mark.fuzz("the device's enrolment and id")
-@given(documents(json.dumps(ENROLMENT).encode()), documents(b'{"device_id": "%s"}' % (b"0" * 32)))
-def test_a_device_names_its_damaged_files(enrolment: bytes, device: bytes) -> None:
+@pytest.mark.fuzz("the device's enrollment and id")
+@given(documents(json.dumps(ENROLLMENT).encode()), documents(b'{"device_id": "%s"}' % (b"0" * 32)))
+def test_a_device_names_its_damaged_files(enrollment: bytes, device: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "identity"
         place.mkdir()
-        (place / "enrolment.json").write_bytes(enrolment)
+        (place / "enrolment.json").write_bytes(enrollment)
         (place / "device.json").write_bytes(device)
         for read in (load_enrollment, device_id):
             try:

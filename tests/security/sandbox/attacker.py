@@ -1,4 +1,4 @@
-"""A benchmark whose program does what it should not: one deed a job, named by a parameter.
+"""A benchmark whose program does what it should not: one attack per job, selected by a parameter.
 
 What it found possible goes into `report.json`; where it is still alive then, it ends like the toy
 of the fault tests, so that its run counts.
@@ -16,8 +16,8 @@ import errno, json, os, shutil, signal, socket, subprocess, sys, time
 from pathlib import Path
 
 job = json.loads(Path(os.environ["FLEETMARK_JOB"]).read_text())
-out, own, said = Path.cwd(), Path(__file__).parent, job["parameters"]
-home, marker = Path(said["home"]), said["marker"]
+out, own, given = Path.cwd(), Path(__file__).parent, job["parameters"]
+home, marker = Path(given["home"]), given["marker"]
 report = {"environment": dict(os.environ), "user": os.getuid()}
 
 def tried(what, do):
@@ -35,7 +35,7 @@ def write(path):
 
 def read_secrets():
     def others():
-        # In a root of its own it sees itself there, and nobody else.
+        # In its own root it sees its own attempt there, and no other.
         if os.listdir(home / "attempts") == [out.parent.name]:
             raise FileNotFoundError(errno.ENOENT, "others")
     tried("others", others)
@@ -44,7 +44,7 @@ def read_secrets():
     for name in ("key.pem", "certificate.pem", "../ledger.json", "../config.toml"):
         name = f"identity/{name}"
         tried(f"read {name}", lambda: (home / name).read_bytes())
-    for pid in said["pids"].split():
+    for pid in given["pids"].split():
         tried(f"environ {pid}", lambda: Path(f"/proc/{pid}/environ").read_bytes())
 
 def write_outside():
@@ -72,7 +72,7 @@ def memory_hog():
     while True:
         kept.append(bytearray(b"x") * (32 << 20))
 
-def memory_herd():
+def memory_hogs():
     for _ in range(6):
         if os.fork() == 0:
             kept = bytearray(b"x") * (100 << 20)
@@ -109,7 +109,7 @@ def daemonise():
         time.sleep(0.01)
 
 def connect_out():
-    host, _, port = said["address"].rpartition(":")
+    host, _, port = given["address"].rpartition(":")
     tried("tcp", lambda: socket.create_connection((host, int(port)), 3).close())
     def datagram():
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
@@ -123,14 +123,14 @@ def endless_output():
         sys.stdout.write("x" * 65536)
 
 def shell_characters():
-    report["said"] = said["words"]
+    report["arguments"] = given["words"]
 
 def kill_others():
-    for pid in said["pids"].split():
+    for pid in given["pids"].split():
         tried(f"kill {pid}", lambda: os.kill(int(pid), signal.SIGKILL))
 
 print("the attacker begins", flush=True)
-globals()[said["deed"]]()
+globals()[given["attack"]]()
 (out / "report.json").write_text(json.dumps(report))
 for name in ("mlperf_log_summary.txt", "mlperf_log_detail.txt", "samples.i64", "result.json"):
     shutil.copyfile(own / name, out / name)
@@ -138,7 +138,7 @@ for name in ("mlperf_log_summary.txt", "mlperf_log_detail.txt", "samples.i64", "
 
 
 def make_catalog(folder: Path) -> Path:
-    """The toy's catalog with another program and its parameters."""
+    """Write the no-op catalog with another program and its parameters."""
     toy.make_catalog(folder)
     program = folder / "program" / toy.NAME
     (program / "main.py").write_text(PROGRAM)
@@ -148,7 +148,7 @@ def make_catalog(folder: Path) -> Path:
         "outputs = [\n",
         'outputs = [\n  { name = "report.json", role = "report", required = false },\n',
     )
-    for name in ("deed", "home", "marker", "pids", "address", "words"):
+    for name in ("attack", "home", "marker", "pids", "address", "words"):
         text += f'[program.parameters.{name}]\ntype = "string"\nhelp = "See the module"\n'
     component.write_text(text)
     return folder

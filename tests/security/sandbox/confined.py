@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 USER = 54321
-"""A number that is nobody's."""
+"""A user id without an account."""
 _GUARD = "fleetmark-tests"
 _GUARDED_BYTES, _GUARDED_TASKS = 3 << 30, 3000
 
@@ -23,7 +23,7 @@ def is_root() -> bool:
 
 
 def opened_python() -> str:
-    """Shell words after which every user reaches the Python that we run: in a mount namespace.
+    """Return shell words that open this Python to every user, in a mount namespace.
 
     Nothing where that is so already, or where we are not root.
     """
@@ -46,12 +46,12 @@ def opened_python() -> str:
 
 
 def as_root() -> tuple[str, ...]:
-    """Before a command of a root agent: its Python is open, so that jobs may be another user."""
+    """Return the prefix of a root agent: its Python is open, so that jobs may be another user."""
     return ("unshare", "--mount", "sh", "-c", f'{_guarded()}{opened_python()}exec "$@"', "sh")
 
 
 def as_user() -> tuple[str, ...]:
-    """Before a command that an ordinary user runs; without root, we are one ourselves."""
+    """Return the prefix of an ordinary user; empty if the tests do not run as root."""
     if not is_root():
         return ()
     become = f"exec setpriv --reuid {USER} --regid {USER} --clear-groups"
@@ -60,7 +60,7 @@ def as_user() -> tuple[str, ...]:
 
 
 def _guarded() -> str:
-    """Puts the command into control groups (version 1) that stop it should a sandbox fail.
+    """Put the command into control groups (version 1) that stop it if a sandbox fails.
 
     They are the tests' own net, far beyond the limits that are tested.
     """
@@ -80,7 +80,7 @@ def _guarded() -> str:
 
 @contextmanager
 def open_folder() -> Iterator[Path]:
-    """A temporary folder that other users reach: pytest's own ones are closed to them."""
+    """Return a temporary folder for all users; pytest's own ones are private."""
     folder = Path(tempfile.mkdtemp(prefix="fleetmark-sandbox-"))
     folder.chmod(0o755)
     try:
@@ -94,7 +94,7 @@ def open_folder() -> Iterator[Path]:
 
 
 def bubblewrap_works() -> bool:
-    """Whether it does for an ordinary user, so that a device of his should reach it."""
+    """Return whether bubblewrap works for an ordinary user."""
     if shutil.which("bwrap") is None:
         return False
     words = ["bwrap", "--unshare-user", "--unshare-pid", "--unshare-net", "--ro-bind", "/", "/"]
@@ -103,7 +103,7 @@ def bubblewrap_works() -> bool:
 
 
 def processes_with(marker: str) -> list[int]:
-    """Numbers of living processes with a word in their command line."""
+    """Return the ids of living processes with a word in their command line."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:

@@ -1,6 +1,6 @@
 """The table of attacks by jobs, through a real controller, agent and job.
 
-Each deed is refused or contained, and named in the run; the agent goes on and nothing is left.
+Each attack is refused or contained, and named in the run; the agent goes on and nothing is left.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ CONFIG = (
     f"job_scratch_bytes = {SCRATCH_BYTES}\njob_output_limit_bytes = {OUTPUT_BYTES}\n"
 )
 WORDS = "; touch {out} | cat `touch {out}` $(touch {out}) && touch {out} > {out} \\ ' \" * ~ #"
-DEEDS = (
-    *("read_secrets", "write_outside", "fork_bomb", "memory_hog", "memory_herd", "disk_filler"),
+ATTACKS = (
+    *("read_secrets", "write_outside", "fork_bomb", "memory_hog", "memory_hogs", "disk_filler"),
     *("large_file", "daemonise", "connect_out", "endless_output", "shell_characters"),
     "kill_others",
 )
@@ -38,7 +38,7 @@ DEEDS = (
 
 @dataclass
 class Device:
-    """An agent that was attacked by every deed, and what came of it."""
+    """An agent under every attack, and the outcome of each."""
 
     fleet: Fleet
     name: str
@@ -47,19 +47,19 @@ class Device:
     marker: str
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def reason(self, deed: str) -> str:
-        """How the job of a deed ended, in words; empty: as if nothing had been."""
-        return str(self.jobs[deed]["reason"])
+    def reason(self, attack: str) -> str:
+        """Return the failure reason of an attack's job; empty if it succeeded."""
+        return str(self.jobs[attack]["reason"])
 
-    def run(self, deed: str) -> dict[str, Any]:
-        """The run of a deed with its provenance."""
-        return self._json("results", "show", self.jobs[deed]["run_id"], "--json")
+    def run(self, attack: str) -> dict[str, Any]:
+        """Return the run of an attack with its provenance."""
+        return self._json("results", "show", self.jobs[attack]["run_id"], "--json")
 
-    def report(self, deed: str) -> dict[str, Any]:
-        """What the program says that it could do."""
-        assert self.jobs[deed]["state"] in ("SUCCEEDED", "INVALID"), self.jobs[deed]
-        folder = self.fleet.folder / f"{self.name}.{deed}"
-        self.ok("results", "show", self.jobs[deed]["run_id"], "--save", str(folder))
+    def report(self, attack: str) -> dict[str, Any]:
+        """Return the program's report of what it could do."""
+        assert self.jobs[attack]["state"] in ("SUCCEEDED", "INVALID"), self.jobs[attack]
+        folder = self.fleet.folder / f"{self.name}.{attack}"
+        self.ok("results", "show", self.jobs[attack]["run_id"], "--save", str(folder))
         values: dict[str, Any] = json.loads((folder / "report.json").read_text())
         return values
 
@@ -118,21 +118,21 @@ def device(fleet: Fleet, request: pytest.FixtureRequest) -> Device:
 
 
 def _attack(device: Device) -> None:
-    """Submit every deed at once, wait for all, and note how each ended."""
+    """Submit every attack at once, wait for all, and note how each ended."""
     pids = f"{device.fleet.children[device.name].pid} {device.fleet.children['controller'].pid}"
     campaigns = {}
-    for deed in DEEDS:
+    for attack in ATTACKS:
         words = WORDS.format(out=device.fleet.folder / "pwned").replace(",", "")
         # What never ends by itself: its time limit is what is tested there.
-        limit = ("--timeout", "4") if deed == "endless_output" else ("--timeout", "90")
+        limit = ("--timeout", "4") if attack == "endless_output" else ("--timeout", "90")
         output = device.ok(
             *("schedule", "toy", "--fleet", f"name={device.name}", "--max-attempts", "1", "--json"),
             *("--min-sandbox", device.level, *limit),
-            *("--param", f"deed={deed}", "--param", f"home={device.home}"),
+            *("--param", f"attack={attack}", "--param", f"home={device.home}"),
             *("--param", f"marker={device.marker}", "--param", f"pids={pids}"),
             *("--param", f"address={device.fleet.address}", "--param", f"words={words}"),
         )
-        campaigns[json.loads(output)["campaign_id"]] = deed
+        campaigns[json.loads(output)["campaign_id"]] = attack
     terminal = "('SUCCEEDED', 'INVALID', 'FAILED', 'CANCELLED')"
 
     def ended() -> bool:
@@ -146,13 +146,13 @@ def _attack(device: Device) -> None:
         assert device.fleet.children[device.name].poll() is None, device.fleet.log(device.name)[
             -2000:
         ]
-        return len(device.jobs) == len(DEEDS)
+        return len(device.jobs) == len(ATTACKS)
 
-    until(ended, f"the deeds on {device.name}", 300)
+    until(ended, f"the attacks on {device.name}", 300)
 
 
 def test_the_level_is_in_the_run_and_the_agent_lives(device: Device) -> None:
-    print({deed: (job["state"], job["reason"]) for deed, job in device.jobs.items()})
+    print({attack: (job["state"], job["reason"]) for attack, job in device.jobs.items()})
     run = device.run("read_secrets")
     assert run["sandbox"] == device.level == run["provenance"]["sandbox"]
     assert run["provenance"]["sandbox_details"]["network"] == "namespace"
@@ -193,8 +193,8 @@ def test_a_memory_hog_is_ended_and_named(device: Device) -> None:
     assert device.jobs["memory_hog"]["state"] == "FAILED"
     reason = device.reason("memory_hog")
     assert "MemoryError" in reason or "of memory, it may use 268.4 MB" in reason
-    # Each of the herd stays below what one may have: together they do not.
-    assert "of memory, it may use 268.4 MB" in device.reason("memory_herd")
+    # Each process stays below the limit; together they exceed it.
+    assert "of memory, it may use 268.4 MB" in device.reason("memory_hogs")
 
 
 def test_a_full_disk_is_prevented_and_named(device: Device) -> None:
@@ -224,7 +224,9 @@ def test_endless_output_is_cut(device: Device) -> None:
 
 def test_shell_characters_are_only_characters(device: Device) -> None:
     pwned = device.fleet.folder / "pwned"
-    assert device.report("shell_characters")["said"] == WORDS.format(out=pwned).replace(",", "")
+    assert device.report("shell_characters")["arguments"] == WORDS.format(out=pwned).replace(
+        ",", ""
+    )
     assert not pwned.exists()
 
 

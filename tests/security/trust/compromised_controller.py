@@ -1,4 +1,4 @@
-"""A controller that somebody took over: the real one, with its keys, that says what he wants.
+"""A controller under an attacker's control: the real one, with its keys and changed orders.
 
 It has its CA's key and the key of its orders; the catalog key is not on its host. Which attack the
 next offers carry stands in `attack` of its home; what he made stands in `loot`.
@@ -67,7 +67,7 @@ class Attacker:
     def release(self) -> Envelope:
         return parse_envelope(self.blob(self.order["release_sha256"]))
 
-    def evil_file(self) -> dict[str, Any]:
+    def harmful_file(self) -> dict[str, Any]:
         sha256, size = self.put(EVIL % str(HOME.parent / "marks" / "evil"))
         return {"name": "main.py", "sha256": sha256, "size_bytes": size}
 
@@ -118,17 +118,17 @@ class Attacker:
         return self.with_release(Envelope(text, found.key, found.signature).canonical())
 
     def older_release(self) -> bytes:
-        return self._loot("older")
+        return self._stolen_release("older")
 
     def expired_release(self) -> bytes:
-        return self._loot("expired")
+        return self._stolen_release("expired")
 
     def other_release(self) -> bytes:
-        """The order is of one release, what it names of another."""
+        """Send an order of one release that names files of another."""
         return self.with_release((HOME / "loot" / "other").read_bytes())
 
     def release_without_it(self) -> bytes:
-        return self._loot("other")
+        return self._stolen_release("other")
 
     def parameter_out_of_range(self) -> bytes:
         self.order["parameters"] |= {"busy": 1000}
@@ -148,13 +148,13 @@ class Attacker:
         lock = self.lock()
         files = lock["program"]["files"]
         lock["program"]["files"] = [
-            self.evil_file() if file["name"] == "main.py" else file for file in files
+            self.harmful_file() if file["name"] == "main.py" else file for file in files
         ]
         return self.with_lock(lock)
 
     def new_wheel(self) -> bytes:
         lock = self.lock()
-        made = {**self.evil_file(), "name": "evil-1.0-py3-none-any.whl"}
+        made = {**self.harmful_file(), "name": "evil-1.0-py3-none-any.whl"}
         lock["environment"]["wheels"] = [*lock["environment"]["wheels"], made]
         return self.with_lock(lock)
 
@@ -162,7 +162,7 @@ class Attacker:
         lock = self.lock()
         package = {
             "name": "evil",
-            "archive": {**self.evil_file(), "name": "evil.tar"},
+            "archive": {**self.harmful_file(), "name": "evil.tar"},
             "unpacked_bytes": 100,
             "bin": ["."],
             "lib": [],
@@ -177,14 +177,14 @@ class Attacker:
         return self.with_lock(lock)
 
     def swapped_file(self) -> bytes:
-        """What is served under the digest of the program are other bytes."""
+        """Serve other bytes under the digest of the program."""
         return self.signed()
 
     def other_device(self) -> bytes:
         self.order["device_id"] = "0" * 8
         return self.signed()
 
-    def _loot(self, name: str) -> bytes:
+    def _stolen_release(self, name: str) -> bytes:
         data = (HOME / "loot" / name).read_bytes()
         return self.with_release(data, parse_release(parse_envelope(data).signed).version)
 

@@ -21,7 +21,7 @@ class Offline:
 
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
-        self.device = fleet.folder / "board"
+        self.device = fleet.folder / "device"
         self.marks = fleet.marks
         self.device.mkdir(mode=0o700)
         (self.device / "config.toml").write_text(f'allow_folders = ["{self.marks}"]\n')
@@ -125,9 +125,9 @@ def test_a_bundle_that_is_cut_short_is_refused(offline: Offline, tmp_path: Path)
     assert "truncated" in done.stderr
 
 
-def test_a_device_that_trusts_nobody_runs_nothing(offline: Offline, tmp_path: Path) -> None:
+def test_a_device_without_trusted_keys_runs_nothing(offline: Offline, tmp_path: Path) -> None:
     if (offline.device / "identity" / "trust.json").exists():
-        pytest.skip("a test before has pinned somebody")
+        pytest.skip("an earlier test has pinned a key")
     done = offline.agent("run-bundle", str(offline.bundle), "--out", str(tmp_path / "out"))
     assert done.returncode == 4
     assert "trusts no controller yet" in done.stderr
@@ -159,7 +159,7 @@ def test_a_changed_order_is_refused_and_the_refusal_can_be_imported(
     assert "untrusted (bad signature)" in str(reason)
 
 
-def test_results_that_somebody_changed_are_refused(offline: Offline, tmp_path: Path) -> None:
+def test_changed_results_are_refused(offline: Offline, tmp_path: Path) -> None:
     """And then the true ones are taken in, once however often they come."""
     again = tmp_path / "again"
     offline.export(offline.job, again)

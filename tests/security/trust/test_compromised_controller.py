@@ -47,7 +47,7 @@ ATTACKS = {
 }
 
 
-class Taken:
+class CompromisedFleet:
     """The fleet, and what the attacker can do to it."""
 
     def __init__(self, folder: Path) -> None:
@@ -68,10 +68,10 @@ class Taken:
         self.key = self._prepare()
 
     def _prepare(self) -> CatalogKey:
-        """An honest life first: keys, a release, a device that has seen it."""
+        """Prepare keys, a release, and a device that has verified it."""
         fleet = self.fleet
         fleet.start_controller(*self.arguments)
-        fleet.start_agent("board")
+        fleet.start_agent("device")
         assert self.schedule() == ("SUCCEEDED", "")
         loot = fleet.home / "loot"
         loot.mkdir()
@@ -86,17 +86,17 @@ class Taken:
         now_s = int(time.time())
         expired = vars(release) | {"version": release.version + 1, "expires_unix_s": now_s - 86_400}
         expired.pop("by_id", None)
-        self._loot("expired", type(release)(**expired), key)
-        other = vars(release) | {"version": release.version + 2}
+        self._store_stolen_release("expired", type(release)(**expired), key)
+        other = vars(release) | {"serial": release.serial + 2}
         other.pop("by_id", None)
         other["components"] = tuple(c for c in release.components if c["name"] != "toy")
-        self._loot("other", type(release)(**other), key)
+        self._store_stolen_release("other", type(release)(**other), key)
         fleet.kill("controller")
         self._serve()
-        until(lambda: fleet.presence("board") == "online", "the device at the taken controller")
+        until(lambda: fleet.presence("device") == "online", "the device at the taken controller")
         return key
 
-    def _loot(self, name: str, release: object, key: CatalogKey) -> None:
+    def _store_stolen_release(self, name: str, release: object, key: CatalogKey) -> None:
         data = seal_release(release, key.private).canonical()  # type: ignore[arg-type]
         (self.fleet.home / "loot" / name).write_bytes(data)
 
@@ -113,7 +113,7 @@ class Taken:
         until(lambda: fleet.run("fleet", "list").returncode == 0, "the taken controller")
 
     def schedule(self, *words: str) -> tuple[str, str]:
-        """State and reason of the job, when it has ended."""
+        """Return state and reason of the job after its end."""
         marks = str(self.marks)
         done = self.fleet.run(
             *("schedule", "toy", "--fleet", "name=device", "--param", f"marks={marks}", "--wait"),
@@ -130,47 +130,49 @@ class Taken:
 
 
 @pytest.fixture(scope="module")
-def taken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Taken]:
+def compromised(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CompromisedFleet]:
     folder = tmp_path_factory.mktemp("taken")
-    made: Taken | None = None
+    made: CompromisedFleet | None = None
     try:
-        made = Taken(folder)
+        made = CompromisedFleet(folder)
         yield made
     finally:
         if made is not None:
             made.fleet.stop()
-            print(made.fleet.log("controller")[-3000:], made.fleet.log("board")[-3000:])
+            print(made.fleet.log("controller")[-3000:], made.fleet.log("device")[-3000:])
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_an_attack_is_refused_and_named_and_leaves_nothing(taken: Taken, name: str) -> None:
-    fleet, device = taken.fleet, taken.fleet.folder / "board"
-    before, trusted = taken.begun(), (device / "identity" / "trust.json").read_text()
+def test_an_attack_is_refused_and_named_and_leaves_nothing(
+    compromised: CompromisedFleet, name: str
+) -> None:
+    fleet, device = compromised.fleet, compromised.fleet.folder / "device"
+    before, trusted = compromised.begun(), (device / "identity" / "trust.json").read_text()
     blobs = {path.name for path in (device / "cache" / "blobs" / "sha256").glob("*/*")}
     if name == "swapped_file":
         # What the device has already it does not ask for.
         shutil.rmtree(device / "cache" / "blobs" / "sha256")
     (fleet.home / "attack").write_text(name)
     try:
-        state, reason = taken.schedule()
+        state, reason = compromised.schedule()
     finally:
         (fleet.home / "attack").unlink()
     assert state == "FAILED"
     assert ATTACKS[name] in reason
-    assert taken.begun() == before
-    assert not (taken.marks / "evil").exists()
+    assert compromised.begun() == before
+    assert not (compromised.marks / "evil").exists()
     assert not list((device / "attempts").iterdir())
     assert {path.name for path in (device / "cache" / "blobs" / "sha256").glob("*/*")} <= blobs
     after = json.loads((device / "identity" / "trust.json").read_text())
     assert after["serial"] == json.loads(trusted)["serial"]
-    assert fleet.presence("board") == "online"
+    assert fleet.presence("device") == "online"
 
 
-def test_afterwards_the_device_still_does_honest_work(taken: Taken) -> None:
-    state, reason = taken.schedule()
+def test_afterwards_the_device_still_runs_valid_jobs(compromised: CompromisedFleet) -> None:
+    state, reason = compromised.schedule()
     assert (state, reason) == ("SUCCEEDED", "")
-    (serial,) = taken.fleet.query("SELECT release_serial FROM runs ORDER BY run_id DESC")[0]
+    (serial,) = compromised.fleet.query("SELECT release_serial FROM runs ORDER BY run_id DESC")[0]
     newest = parse_release(
-        parse_envelope((taken.fleet.home / "release.json").read_bytes()).signed
-    ).version
+        parse_envelope((compromised.fleet.home / "release.json").read_bytes()).signed
+    ).serial
     assert serial == newest

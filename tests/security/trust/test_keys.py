@@ -16,7 +16,7 @@ from tests.support.processes import Fleet, fleet_in, until
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     with fleet_in(tmp_path_factory.mktemp("keys")) as fleet:
         fleet.start_controller()
-        fleet.start_agent("board")
+        fleet.start_agent("device")
         yield fleet
 
 
@@ -30,9 +30,9 @@ def test_devices_follow_a_rotated_key_and_a_key_that_is_kept_elsewhere(
 ) -> None:
     catalog = noop_benchmark.make_catalog(tmp_path / "catalog")
     words = ("schedule", "toy", "--param", f"marks={fleet.marks}", "--param", "duration_s=0.1")
-    trust = fleet.folder / "board" / "identity" / "trust.json"
+    trust = fleet.folder / "device" / "identity" / "trust.json"
 
-    # The key is at hand: what is added is released when it is scheduled.
+    # The key is stored here: what is added is released when it is scheduled.
     first = key(fleet)
     assert fleet.run("catalog", "add", str(catalog)).returncode == 0
     assert fleet.run(*words, "--wait").returncode == 0

@@ -37,7 +37,7 @@ def test_memory_that_is_free_now_counts_less_what_the_helpers_take(cache: Cache)
     assert not caught.value.retryable
 
 
-def test_where_the_device_or_the_order_does_not_tell_nothing_is_refused(cache: Cache) -> None:
+def test_no_job_is_refused_if_the_device_or_the_order_lacks_the_figure(cache: Cache) -> None:
     admission.check(order(memory=1 << 60), cache, None)
     admission.check(order(bundle=1 << 60), cache, 0)
 

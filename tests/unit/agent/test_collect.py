@@ -1,4 +1,4 @@
-"""What a job left behind becomes records: deterministic, resumable, judged by fixed rules."""
+"""The files of a job become records: deterministic, resumable, checked by fixed rules."""
 
 from __future__ import annotations
 

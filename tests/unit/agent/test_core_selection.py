@@ -1,4 +1,4 @@
-"""Which cores a stable run keeps to, by what the kernel says of them."""
+"""Selection of the cores of a stable run from the kernel's description of them."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from tests.support.device_tree import CPU, DeviceTree
 
 @pytest.fixture
 def device(tmp_path: Path) -> DeviceTree:
-    return DeviceTree(tmp_path / "root").calm()
+    return DeviceTree(tmp_path / "root").reset_to_healthy()
 
 
 def test_a_calm_device(device: DeviceTree) -> None:

@@ -117,7 +117,7 @@ def test_a_reason_for_each_odd_sensor() -> None:
 
 
 def reasons(*readings: Reading) -> dict[str, str]:
-    """What the controller says of a run with these readings: texts by code."""
+    """Return the controller's condition reasons for a run with these readings: texts by code."""
     rows = [
         [n * 1000.0, r.temperature_c, *[None] * (len(TELEMETRY_COLUMNS) - 4),
          r.quota.periods if r.quota else None, r.quota.throttled if r.quota else None]
@@ -141,10 +141,10 @@ def test_throttling_by_a_quota_reaches_the_verdict(tmp_path: Path, version: int)
     device = DeviceTree(tmp_path)
     device.put(f"sys/fs/cgroup/{group}/cpu.stat", "nr_periods 1000\nnr_throttled 900")
     watched = Condition(tmp_path)
-    calm = watched.sample()
-    assert reasons(calm) == {}
+    reset_to_healthy = watched.sample()
+    assert reasons(reset_to_healthy) == {}
     device.put(f"sys/fs/cgroup/{group}/cpu.stat", "nr_periods 1438\nnr_throttled 1248")
-    assert reasons(calm, watched.sample()) == {
+    assert reasons(reset_to_healthy, watched.sample()) == {
         "cpu_quota": "the CPU quota was used up in 348 of 438 periods"
     }
 

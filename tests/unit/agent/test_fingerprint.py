@@ -191,7 +191,7 @@ def test_limits_of_memory(tmp_path: Path, case: str) -> None:
     assert memory.available(root) == free
 
 
-def test_what_is_free_is_unavailable_where_nothing_tells(tmp_path: Path) -> None:
+def test_free_space_is_unavailable_without_a_source(tmp_path: Path) -> None:
     assert memory.available(tmp_path) is None
 
 

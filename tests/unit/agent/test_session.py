@@ -79,7 +79,7 @@ class FakeShell:
         self.sent: list[Any] = []
         self.others: list[Any] = self.session.start()
 
-    def tell(self, *events: Any) -> list[Any]:
+    def handle_event(self, *events: Any) -> list[Any]:
         """What is said and done in answer, without what was said and done before."""
         output, done = len(self.sent), len(self.others)
         queue = list(events)
@@ -97,24 +97,24 @@ class FakeShell:
                     self.others.append(action)
         return [*self.sent[output:], *self.others[done:]]
 
-    def hear(self, *messages: Any) -> list[Any]:
-        return self.tell(*(h.MessageReceived(message) for message in messages))
+    def receive(self, *messages: Any) -> list[Any]:
+        return self.handle_event(*(h.MessageReceived(message) for message in messages))
 
     def connect(self, *verdicts: AttemptDirective, **changes: Any) -> Hello:
-        self.tell(h.StreamOpened())
+        self.handle_event(h.StreamOpened())
         hello = self.sent[-1]
-        self.hear(welcome(*verdicts, **changes))
+        self.receive(welcome(*verdicts, **changes))
         assert isinstance(hello, Hello)
         return hello
 
     def run(self, epoch: int) -> LocalAttemptKey:
-        self.hear(offer(epoch))
-        self.tell(h.JobRunning(ref(epoch).key))
+        self.receive(offer(epoch))
+        self.handle_event(h.JobRunning(ref(epoch).key))
         return ref(epoch).key
 
     def tick(self, seconds: float) -> list[Any]:
         self.now += seconds
-        return self.tell(h.TimerFired())
+        return self.handle_event(h.TimerFired())
 
 
 def states(actions: Sequence[Any]) -> list[ReportedState]:
@@ -154,7 +154,7 @@ def test_a_full_disk_refuses_the_offer_and_says_why() -> None:
     device = FakeShell()
     device.connect()
     device.disk_full = True
-    actions = device.hear(offer(7))
+    actions = device.receive(offer(7))
     assert states(actions) == [ReportedState.REFUSED]
     assert "No space left" in actions[0].reason and actions[0].retryable
     assert not device.others
@@ -167,7 +167,7 @@ def test_the_same_offer_again_is_answered_with_the_state() -> None:
     device = FakeShell()
     device.connect()
     device.run(7)
-    assert states(device.hear(offer(7))) == [ReportedState.RUNNING]
+    assert states(device.receive(offer(7))) == [ReportedState.RUNNING]
     assert len([a for a in device.others if isinstance(a, h.StartJob)]) == 1
 
 
@@ -185,12 +185,12 @@ def test_the_same_offer_again_is_answered_with_the_state() -> None:
 def test_what_cannot_be_accepted_is_refused_with_a_reason(bad: Offer, words: str) -> None:
     device = FakeShell(Ledger(5))
     device.connect()
-    actions = device.hear(bad)
+    actions = device.receive(bad)
     assert states(actions) == [ReportedState.REFUSED]
     assert words in actions[0].reason
     assert not device.others
     # Held until the controller has it.
-    device.hear(Stop(bad.attempt, "recorded"))
+    device.receive(Stop(bad.attempt, "recorded"))
     assert not device.session.held
 
 
@@ -198,8 +198,8 @@ def test_names_that_could_be_paths_are_dropped() -> None:
     device = FakeShell()
     device.connect()
     for job in ("../x", "", "a/b", "x" * 65, "a.b"):
-        assert device.hear(Offer(AttemptRef("device", job, 9, "boot"), b"")) == []
-    assert device.hear(Offer(AttemptRef("device", "job", 0, "boot"), b"")) == []
+        assert device.receive(Offer(AttemptRef("device", job, 9, "boot"), b"")) == []
+    assert device.receive(Offer(AttemptRef("device", "job", 0, "boot"), b"")) == []
     assert not device.session.held
 
 
@@ -210,12 +210,12 @@ def test_only_an_idle_device_accepts(why: str) -> None:
     if why == "running":
         device.run(1)
     if why == "spool":
-        device.tell(h.AdmissionChanged("results wait"))
+        device.handle_event(h.AdmissionChanged("results wait"))
     if why == "leaving":
         device.run(1)
-        device.tell(h.ShutdownRequested("asked"))
+        device.handle_event(h.ShutdownRequested("asked"))
     before = list(device.others)
-    actions = device.hear(offer(2))
+    actions = device.receive(offer(2))
     assert states(actions) == [ReportedState.REFUSED]
     assert actions[0].retryable and actions[0].reason
     assert [a for a in device.others if a not in before] == []
@@ -225,17 +225,17 @@ def test_an_uploading_attempt_does_not_block_the_next() -> None:
     device = FakeShell()
     device.connect()
     first = device.run(1)
-    device.tell(h.JobEnded(first, 4))
-    assert ReportedState.PREPARING in states(device.hear(offer(2)))
+    device.handle_event(h.JobEnded(first, 4))
+    assert ReportedState.PREPARING in states(device.receive(offer(2)))
 
 
 def test_lost_contact_changes_nothing() -> None:
     device = FakeShell()
     device.connect()
     key = device.run(1)
-    assert device.tell(h.StreamClosed("cut")) == []
+    assert device.handle_event(h.StreamClosed("cut")) == []
     assert device.session.next_tick() is None
-    device.tell(h.JobEnded(key, 3))
+    device.handle_event(h.JobEnded(key, 3))
     hello = device.connect()
     assert states(hello.attempts) == [ReportedState.UPLOADING]
     assert hello.idle
@@ -245,12 +245,12 @@ def test_records_go_up_in_order_and_the_attempt_is_forgotten_after_the_last() ->
     device = FakeShell()
     device.connect()
     key = device.run(1)
-    (upload,) = [a for a in device.tell(h.JobEnded(key, 5)) if isinstance(a, h.Upload)]
+    (upload,) = [a for a in device.handle_event(h.JobEnded(key, 5)) if isinstance(a, h.Upload)]
     assert upload.after_seq == 0
-    actions = device.tell(h.UploadDone(key, 3, 1 << 20))
+    actions = device.handle_event(h.UploadDone(key, 3, 1 << 20))
     assert actions == [h.Acknowledge(key, 3), h.Upload(key, 3, 1 << 20)]
     assert key in device.session.held
-    actions = device.tell(h.UploadDone(key, 5, 1 << 20))
+    actions = device.handle_event(h.UploadDone(key, 5, 1 << 20))
     assert actions == [h.Acknowledge(key, 5), h.DeleteLargeFiles(key), h.DeleteAttempt(key)]
     assert device.disk.entries == () and device.disk.highest_epoch == 1
 
@@ -259,18 +259,18 @@ def test_a_controller_that_went_back_gets_its_records_again() -> None:
     device = FakeShell()
     device.connect()
     key = device.run(1)
-    device.tell(h.JobEnded(key, 5), h.UploadDone(key, 3, 1 << 20))
-    device.tell(h.UploadDone(key, 1, 1 << 20))
+    device.handle_event(h.JobEnded(key, 5), h.UploadDone(key, 3, 1 << 20))
+    device.handle_event(h.UploadDone(key, 1, 1 << 20))
     (upload,) = [a for a in device.tick(1) if isinstance(a, h.Upload)]
     assert upload.after_seq == 1
 
 
-def test_what_is_acknowledged_beyond_the_end_is_not_believed() -> None:
+def test_an_acknowledgment_beyond_the_end_is_capped() -> None:
     device = FakeShell()
     device.connect()
     key = device.run(1)
-    device.tell(h.JobEnded(key, 5))
-    actions = device.tell(h.UploadDone(key, 1 << 60, 0))
+    device.handle_event(h.JobEnded(key, 5))
+    actions = device.handle_event(h.UploadDone(key, 1 << 60, 0))
     assert h.Acknowledge(key, 5) in actions
 
 
@@ -278,22 +278,24 @@ def test_without_credit_only_the_credit_is_asked_for() -> None:
     device = FakeShell()
     device.connect()
     key = device.run(1)
-    device.tell(h.JobEnded(key, 5))
-    device.tell(h.UploadDone(key, 2, 0))
+    device.handle_event(h.JobEnded(key, 5))
+    device.handle_event(h.UploadDone(key, 2, 0))
     assert device.others[-1] == h.Upload(key, 2, 0)
-    assert device.tell(h.UploadDone(key, 2, 0, nothing_sent=True)) == []
+    assert device.handle_event(h.UploadDone(key, 2, 0, nothing_sent=True)) == []
     assert h.Upload(key, 2, 0) in device.tick(2)
-    assert h.Upload(key, 2, 5000) in device.tell(h.UploadDone(key, 2, 5000, nothing_sent=True))
+    assert h.Upload(key, 2, 5000) in device.handle_event(
+        h.UploadDone(key, 2, 5000, nothing_sent=True)
+    )
 
 
 def test_failed_uploads_are_tried_again_ever_more_slowly() -> None:
     device = FakeShell()
     device.connect(lease_s=1e9)
     key = device.run(1)
-    device.tell(h.JobEnded(key, 5))
+    device.handle_event(h.JobEnded(key, 5))
     waits = []
     for _ in range(9):
-        device.tell(h.UploadFailed(key, "no"))
+        device.handle_event(h.UploadFailed(key, "no"))
         before = device.now
         while not any(isinstance(a, h.Upload) for a in device.tick(0.25)):
             pass
@@ -305,12 +307,12 @@ def test_nothing_is_uploaded_while_a_job_measures() -> None:
     device = FakeShell()
     device.connect()
     first = device.run(1)
-    device.tell(h.JobEnded(first, 2), h.UploadFailed(first, "no"))
+    device.handle_event(h.JobEnded(first, 2), h.UploadFailed(first, "no"))
     second = device.run(2)
     assert not [a for a in device.tick(100) if isinstance(a, h.Upload)]
-    device.tell(h.StreamClosed())
+    device.handle_event(h.StreamClosed())
     device.connect()
-    assert [a for a in device.tell(h.JobEnded(second, 2)) if isinstance(a, h.Upload)] == [
+    assert [a for a in device.handle_event(h.JobEnded(second, 2)) if isinstance(a, h.Upload)] == [
         h.Upload(first, 0, 1 << 20)
     ]
 
@@ -319,31 +321,34 @@ def test_stop_kills_then_reports_then_forgets() -> None:
     device = FakeShell()
     device.connect()
     key = device.run(1)
-    assert device.hear(Stop(ref(1), "cancelled")) == [h.StopJob(key, "cancelled")]
-    assert device.hear(Stop(ref(1), "cancelled")) == []
-    actions = device.tell(h.JobStopped(key))
+    assert device.receive(Stop(ref(1), "cancelled")) == [h.StopJob(key, "cancelled")]
+    assert device.receive(Stop(ref(1), "cancelled")) == []
+    actions = device.handle_event(h.JobStopped(key))
     assert states(actions) == [ReportedState.ABORTED]
     assert actions[0].reason == "cancelled"
     assert any(isinstance(a, Heartbeat) and a.idle for a in actions)
     assert device.disk.entries[0].standing is AttemptStatus.ABORTED
-    assert device.hear(Stop(ref(1), "recorded")) == [h.DeleteLargeFiles(key), h.DeleteAttempt(key)]
+    assert device.receive(Stop(ref(1), "recorded")) == [
+        h.DeleteLargeFiles(key),
+        h.DeleteAttempt(key),
+    ]
 
 
 def test_what_ended_before_a_stop_could_stop_it_is_handed_over() -> None:
     device = FakeShell()
     device.connect()
     key = device.run(1)
-    device.hear(Stop(ref(1)))
-    assert states(device.tell(h.JobEnded(key, 3))) == [ReportedState.UPLOADING]
-    assert device.hear(Stop(ref(1))) == []
+    device.receive(Stop(ref(1)))
+    assert states(device.handle_event(h.JobEnded(key, 3))) == [ReportedState.UPLOADING]
+    assert device.receive(Stop(ref(1))) == []
 
 
 def test_a_verdict_that_crossed_the_end_of_the_job_comes_too_late() -> None:
     device = FakeShell()
     device.connect()
     key = device.run(1)
-    device.tell(h.StreamClosed(), h.StreamOpened(), h.JobEnded(key, 3))
-    device.hear(welcome(AttemptDirective(ref(1), stop=True)))
+    device.handle_event(h.StreamClosed(), h.StreamOpened(), h.JobEnded(key, 3))
+    device.receive(welcome(AttemptDirective(ref(1), stop=True)))
     assert key in device.session.held
     assert device.session.held[key].state is ReportedState.UPLOADING
 
@@ -351,11 +356,11 @@ def test_a_verdict_that_crossed_the_end_of_the_job_comes_too_late() -> None:
 def test_stop_of_what_never_arrived_is_answered_once_and_remembered() -> None:
     device = FakeShell()
     device.connect()
-    assert states(device.hear(Stop(ref(4)))) == [ReportedState.ABORTED]
-    device.hear(Stop(ref(4), "recorded"))
+    assert states(device.receive(Stop(ref(4)))) == [ReportedState.ABORTED]
+    device.receive(Stop(ref(4), "recorded"))
     assert not device.session.held
-    assert device.hear(Stop(ref(4))) == []
-    assert states(device.hear(offer(4))) == [ReportedState.REFUSED]
+    assert device.receive(Stop(ref(4))) == []
+    assert states(device.receive(offer(4))) == [ReportedState.REFUSED]
 
 
 def test_verdicts_of_a_welcome_stop_and_forget() -> None:
@@ -399,7 +404,7 @@ def test_heartbeats_come_at_the_intervals_of_the_welcome() -> None:
     assert device.session.next_tick() == device.now + 5
     (beat,) = device.tick(5)
     assert isinstance(beat, Heartbeat) and not beat.idle
-    device.tell(h.JobProgressed(ref(1).key, Progress("run", 3, 9)))
+    device.handle_event(h.JobProgressed(ref(1).key, Progress("run", 3, 9)))
     (beat,) = device.tick(5)
     assert beat.attempts[0].progress == Progress("run", 3, 9)
 
@@ -410,46 +415,46 @@ def test_a_silent_controller_is_dialled_again() -> None:
     for _ in range(3):
         assert not any(isinstance(a, h.Reconnect) for a in device.tick(1))
     assert isinstance(device.tick(1)[-1], h.Reconnect)
-    assert device.hear(offer(1)) == []
+    assert device.receive(offer(1)) == []
 
 
 def test_a_controller_that_never_answers_the_hello_is_dialled_again() -> None:
     device = FakeShell()
-    device.tell(h.StreamOpened())
-    assert device.hear(offer(1)) == []
+    device.handle_event(h.StreamOpened())
+    assert device.receive(offer(1)) == []
     assert any(isinstance(a, h.Reconnect) for a in device.tick(100))
 
 
 def test_a_bye_and_a_strange_protocol_end_the_stream() -> None:
     device = FakeShell()
     device.connect()
-    assert device.hear(Bye("restart", 3.0))[-1] == h.Reconnect(
+    assert device.receive(Bye("restart", 3.0))[-1] == h.Reconnect(
         "the controller closed the session: restart", 3.0
     )
-    device.tell(h.StreamClosed(), h.StreamOpened())
-    (action,) = device.hear(dataclasses.replace(welcome(), protocol=9))
+    device.handle_event(h.StreamClosed(), h.StreamOpened())
+    (action,) = device.receive(dataclasses.replace(welcome(), protocol=9))
     assert isinstance(action, h.Reconnect) and "protocol 9" in action.reason
 
 
-def test_leaving_hands_the_job_back_and_says_bye() -> None:
+def test_shutdown_hands_the_job_back_and_sends_goodbye() -> None:
     device = FakeShell()
     device.connect()
     key = device.run(1)
-    assert device.tell(h.ShutdownRequested("asked")) == [h.StopJob(key, "asked")]
-    actions = device.tell(h.JobStopped(key))
+    assert device.handle_event(h.ShutdownRequested("asked")) == [h.StopJob(key, "asked")]
+    actions = device.handle_event(h.JobStopped(key))
     assert states(actions) == [ReportedState.ABORTED] and actions[0].retryable
-    actions = device.hear(Stop(ref(1), "recorded"))
+    actions = device.receive(Stop(ref(1), "recorded"))
     assert actions[0] == Bye("asked") and h.Quit() in actions
 
 
-def test_leaving_does_not_wait_for_ever() -> None:
+def test_shutdown_has_a_time_limit() -> None:
     device = FakeShell()
     device.connect()
     device.run(1)
-    device.tell(h.ShutdownRequested("asked"))
+    device.handle_event(h.ShutdownRequested("asked"))
     assert h.Quit() in device.tick(60)
     idle = FakeShell()
-    assert idle.tell(h.ShutdownRequested("asked")) == [h.Quit()]
+    assert idle.handle_event(h.ShutdownRequested("asked")) == [h.Quit()]
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -504,28 +509,28 @@ class AnyOrder(RuleBasedStateMachine):
     def leaving(self) -> list[Any]:
         return list(self.device.session.held.values())
 
-    def tell(self, *events: Any) -> None:
-        self.device.tell(*events)
+    def handle_event(self, *events: Any) -> None:
+        self.device.handle_event(*events)
         self.settle()
 
     @rule()
     def connect(self) -> None:
-        self.tell(h.StreamOpened())
-        self.tell(h.MessageReceived(welcome()))
+        self.handle_event(h.StreamOpened())
+        self.handle_event(h.MessageReceived(welcome()))
 
     @rule()
     def cut(self) -> None:
-        self.tell(h.StreamClosed())
+        self.handle_event(h.StreamClosed())
 
     @rule(back=st.integers(-2, 3))
     def offer(self, back: int) -> None:
         self.epoch = max(1, self.epoch + back)
-        self.tell(h.MessageReceived(offer(self.epoch)))
+        self.handle_event(h.MessageReceived(offer(self.epoch)))
 
     @rule(data=st.data())
     def stop(self, data: Any) -> None:
         epoch = data.draw(st.integers(1, self.epoch + 1))
-        self.tell(h.MessageReceived(Stop(ref(epoch))))
+        self.handle_event(h.MessageReceived(Stop(ref(epoch))))
 
     @rule(full=st.booleans())
     def disk(self, full: bool) -> None:
@@ -541,7 +546,7 @@ class AnyOrder(RuleBasedStateMachine):
             how, records = "ended", self.spool[key]
         if how == "running":
             self.jobs[key] = "running"
-            self.tell(h.JobRunning(key))
+            self.handle_event(h.JobRunning(key))
             return
         if (how == "refused" and state == "running") or (
             how == "stopped" and key not in self.stopped
@@ -550,11 +555,11 @@ class AnyOrder(RuleBasedStateMachine):
         del self.jobs[key]
         if how == "ended":
             self.spool[key] = records
-            self.tell(h.JobEnded(key, records))
+            self.handle_event(h.JobEnded(key, records))
         elif how == "refused":
-            self.tell(h.JobRefused(key, "no", False))
+            self.handle_event(h.JobRefused(key, "no", False))
         else:
-            self.tell(h.JobStopped(key))
+            self.handle_event(h.JobStopped(key))
 
     uploading: Any = None
 
@@ -563,19 +568,21 @@ class AnyOrder(RuleBasedStateMachine):
     def upload(self, arrived: int, credit: int) -> None:
         action, self.uploading = self.uploading, None
         if arrived < 0:
-            self.tell(h.UploadFailed(action.key, "no"))
+            self.handle_event(h.UploadFailed(action.key, "no"))
             return
         last = self.spool.get(action.key, 0)
         through = self.stored.get(action.key, 0)
         if action.max_bytes and action.after_seq <= through:
             through = max(through, min(last, action.after_seq + arrived))
         self.stored[action.key] = through
-        self.tell(h.UploadDone(action.key, through, credit, nothing_sent=not action.max_bytes))
+        self.handle_event(
+            h.UploadDone(action.key, through, credit, nothing_sent=not action.max_bytes)
+        )
 
     @rule(seconds=st.sampled_from([0.1, 3.0, 40.0]))
     def wait(self, seconds: float) -> None:
         self.device.now += seconds
-        self.tell(h.TimerFired())
+        self.handle_event(h.TimerFired())
 
     @rule()
     def crash(self) -> None:
@@ -596,7 +603,7 @@ class AnyOrder(RuleBasedStateMachine):
         for key, state in running.items():
             if state == "running":
                 self.jobs[key] = "running"
-                self.tell(h.JobRunning(key))
+                self.handle_event(h.JobRunning(key))
 
     @invariant()
     def one_job(self) -> None:

@@ -1,4 +1,4 @@
-"""Stable runs on a board: what is waited for, what is set, and that it is always set back."""
+"""Stable runs on a device: its conditions, its settings, and that they are always restored."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def test_an_order_that_is_not_stable_does_not_speak_of_it() -> None:
 
 @pytest.fixture
 def device(tmp_path: Path) -> DeviceTree:
-    device = DeviceTree(tmp_path / "root").calm()
+    device = DeviceTree(tmp_path / "root").reset_to_healthy()
     device.governor("schedutil", "performance schedutil", policy=4)
     return device
 
@@ -194,7 +194,7 @@ def test_governors_are_set_and_set_back(device: DeviceTree, tmp_path: Path) -> N
         assert not tuning.journal.exists()
 
 
-def test_what_somebody_else_has_set_meanwhile_stays(device: DeviceTree, tmp_path: Path) -> None:
+def test_a_setting_changed_by_another_program_is_kept(device: DeviceTree, tmp_path: Path) -> None:
     tuning = Tuning(tmp_path, device.root)
     tuning.apply()
     device.governor("userspace", policy=4)

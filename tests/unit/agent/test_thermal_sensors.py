@@ -330,7 +330,7 @@ def test_a_run_whose_only_sensor_is_stuck_has_no_temperature() -> None:
     assert notes["unavailable"]["temperature_c"] == "die: it read 100.0 °C for 69 s"
 
 
-def test_a_short_run_believes_what_the_time_before_it_showed() -> None:
+def test_a_short_run_uses_the_readings_before_it() -> None:
     stuck = {"stuck_sensors": {"die": "it read 100.0 °C for 30 s"}}
     start = {"temperature_c": 40.0, "temperatures_c": {"cpu": 40.0, "die": 100.0}, **stuck}
     _, _, found = run(5, start, cpu=rising, die=100.0)

@@ -1,4 +1,4 @@
-"""What an attempt's folder says of it, also if files in it are damaged."""
+"""The state that an attempt's folder records, also if files in it are damaged."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def test_a_device_that_none_fits_is_reported_why(
     assert reason in found.reasons
 
 
-def test_it_is_obtained_like_any_artefact_from_the_mirror_first(tmp_path: Path) -> None:
+def test_it_is_obtained_like_any_artifact_from_the_mirror_first(tmp_path: Path) -> None:
     data = b"an archive"
     named = files("any").replace(f"{16 + ord('a'):064x}", sha256_hex(data))
     named = named.replace("size_bytes = 5", f"size_bytes = {len(data)}")
@@ -221,12 +221,12 @@ def test_a_lock_with_two_archives_of_one_name_is_refused(tmp_path: Path) -> None
 
 
 WRONG = {
-    "no artefact": (
+    "no artifact": (
         BODY + X86 + BYTES,
         "key package.archives: found artifact 'x86.tar', allowed no name: the component "
         "has no artifacts",
     ),
-    "another artefact": (
+    "another artifact": (
         BODY + X86 + BYTES + files("arm"),
         "key package.archives: found artifact 'x86.tar', allowed arm.tar",
     ),

@@ -229,7 +229,7 @@ tags = ["px-224"]
 DATASET = '[dataset]\nlayout = "npz"\nsamples = 4\n'
 
 
-def test_a_models_tag_picks_the_data_sets_artefact(tmp_path: Path) -> None:
+def test_a_models_tag_selects_the_datasets_artifact(tmp_path: Path) -> None:
     data = "".join(
         artifact(f"d{px}.npz", px, f'tags = ["px-{px}"]', "dataset") for px in (160, 224)
     )
@@ -354,7 +354,7 @@ def test_an_os_can_be_required(tmp_path: Path) -> None:
     assert run(catalog).reasons == ("os/droid needs os=android: os is linux",)
 
 
-def test_an_explanation_tells_what_was_taken_and_what_not() -> None:
+def test_an_explanation_lists_what_was_selected_and_what_not() -> None:
     catalog = load_catalog()
     configuration = expand(catalog, "fashion-mnist")[0]
     device = sample_device(interpreter("3.14.0"), interpreter("3.11.2"))

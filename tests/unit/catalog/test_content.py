@@ -157,7 +157,7 @@ def test_fetched_models_are_pinned() -> None:
                     assert re.fullmatch("[0-9a-f]{64}", place.wheel_sha256)
 
 
-def test_what_is_shipped_is_small_and_carries_its_licence() -> None:
+def test_shipped_files_are_small_and_have_a_license() -> None:
     shipped = 0
     for component in (*MODELS, *CATALOG.all("dataset")):
         own = [artifact for artifact in component.artifacts if artifact.file]
@@ -186,12 +186,12 @@ def test_the_mirror_holds_what_the_catalog_names() -> None:
 
 PROVIDED = [
     ("fashion-mnist-50000", "model", "No address serves this file"),
-    ("cifar-10", "dataset", "CIFAR-10 comes without a licence"),
+    ("cifar-10", "dataset", "CIFAR-10 comes without"),
 ]
 
 
 @pytest.mark.parametrize(("name", "role", "output"), PROVIDED)
-def test_what_only_a_operator_can_get_says_so(
+def test_files_that_only_an_operator_can_get_are_reported(
     tmp_path: Path, name: str, role: str, output: str
 ) -> None:
     resolution = resolve(CATALOG, expand(CATALOG, name)[0], sample_device(), HARNESS)

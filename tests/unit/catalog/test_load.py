@@ -68,7 +68,7 @@ def test_every_file_of_a_model_or_data_set_is_declared() -> None:
             }
 
 
-def test_shipped_data_carries_its_licence() -> None:
+def test_shipped_data_has_a_license() -> None:
     notice = (BUILTIN / "dataset" / "fashion-mnist-1000" / "NOTICE").read_text()
     assert "Zalando" in notice
     assert "Permission is hereby granted" in notice
@@ -109,16 +109,16 @@ BAD = {
         ["key model.output.classes", "found 0", "at least 1"],
     ),
     "bad name": (MODEL.replace('"tiny"', '"../tiny"'), ["key name", '"../tiny"', "text like"]),
-    "artefact without digest": (
+    "artifact without digest": (
         MODEL + '[[artifacts]]\nname = "a.onnx"\nrole = "model"\nfile = "a.onnx"\nsize_bytes = 1\n',
         ["key artifacts.0.sha256", "required, but missing"],
     ),
-    "artefact with a path": (
+    "artifact with a path": (
         MODEL + '[[artifacts]]\nname = "a"\nrole = "model"\nfile = "../a"\nsize_bytes = 1\n'
         f'sha256 = "{"0" * 64}"\n',
         ["key artifacts.0.file", '"../a"'],
     ),
-    "artefact from nowhere": (
+    "artifact from nowhere": (
         MODEL + '[[artifacts]]\nname = "a"\nrole = "model"\nsize_bytes = 1\n'
         f'sha256 = "{"0" * 64}"\n',
         ["key artifacts.0", "file | locations"],
@@ -128,7 +128,7 @@ BAD = {
         f'sha256 = "{"0" * 64}"\nlocations = [{{ url = "http://x/a", size_bytes = 1 }}]\n',
         ["key artifacts.0.locations.0.url", "http://x/a"],
     ),
-    "unknown variation of an artefact": (
+    "unknown variation of an artifact": (
         MODEL + '[variations.int8]\ngroup = "p"\n[[artifacts]]\nname = "a"\nrole = "model"\n'
         f'file = "a"\nsize_bytes = 1\nsha256 = "{"0" * 64}"\nwhen = ["int9"]\n',
         ["artifact a", "'int9'", "Did you mean 'int8'?"],

@@ -56,7 +56,7 @@ def test_cleaned_text_holds_nothing_that_a_terminal_obeys(text: str) -> None:
 
 @given(TEXTS)
 def test_a_cleaned_line_is_one_line(text: str) -> None:
-    """Nobody's name makes a second row of a table, or a second line of a log."""
+    """No name adds a second row to a table, or a second line to a log."""
     assert not {"\n", "\r", "\t"} & set(clean_line(text))
     assert len(clean_line(text).splitlines()) <= 1
 
@@ -110,7 +110,7 @@ def test_every_writer_cleans(evil: str, writer: str, capsys: pytest.CaptureFixtu
 
 @pytest.mark.parametrize("evil", EVIL)
 def test_log_lines_are_clean(evil: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A line of text for a terminal, a JSON object for a file: each is one that nobody breaks."""
+    """A line of text for a terminal, a JSON object for a file: no value adds a second line."""
     for a_terminal in (True, False):
         stream = io.StringIO()
         monkeypatch.setattr(stream, "isatty", lambda a_terminal=a_terminal: a_terminal)
@@ -133,7 +133,7 @@ def test_log_lines_are_clean(evil: str, monkeypatch: pytest.MonkeyPatch) -> None
 def test_an_error_message_is_clean(
     evil: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What went wrong is often told in words of whoever caused it."""
+    """Error messages often quote text of the client that caused the error."""
 
     @click.command(name="controller")
     def failing() -> None:

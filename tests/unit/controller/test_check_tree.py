@@ -19,7 +19,7 @@ from fleetmark_controller.mlperf.problems import FLEETMARK, NOTICE
 from fleetmark_controller.mlperf.rules import CHECKED_DIVISIONS, rules
 from fleetmark_controller.mlperf.system import FIELDS
 from fleetmark_controller.mlperf.validate import check_tree
-from tests.support.foreign_trees import ROOT, SYSTEM, foreign_tree, lenient_rules
+from tests.support.third_party_submissions import ROOT, SYSTEM, lenient_rules, third_party_tree
 
 RESULTS = f"results/{SYSTEM}/resnet50"
 Mutation = Callable[[Path], None]
@@ -27,7 +27,7 @@ Mutation = Callable[[Path], None]
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return foreign_tree(tmp_path_factory.mktemp("foreign"))
+    return third_party_tree(tmp_path_factory.mktemp("foreign"))
 
 
 def texts(root: Path, round_name: str = "v5.1") -> list[str]:
@@ -58,7 +58,7 @@ def test_a_tree_of_others_keeps_the_rules_without_a_manifest(tree: Path) -> None
 
 
 def test_offline_inferred_from_a_measured_multistream(tmp_path: Path) -> None:
-    root = foreign_tree(tmp_path, [("offline", "multistream")])
+    root = third_party_tree(tmp_path, [("offline", "multistream")])
     (result,) = check_tree(root, "v5.1", lenient_rules).results
     log = root / ROOT / RESULTS / "offline/performance/run_1/mlperf_log_detail.txt"
     assert result.inferred and not result.problems
@@ -248,7 +248,7 @@ def test_what_the_checkers_accept_is_accepted(tree: Path, tmp_path: Path, case: 
 
 
 def test_a_model_of_another_name(tmp_path: Path) -> None:
-    root = foreign_tree(tmp_path, [("singlestream", "singlestream")], model="mine")
+    root = third_party_tree(tmp_path, [("singlestream", "singlestream")], model="mine")
     assert "no MLPerf benchmark" in texts(root)[0]
     (root / ROOT / "model_mapping.json").write_text('{"mine": "resnet"}')
     assert texts(root) == []
@@ -340,7 +340,7 @@ def test_an_edited_figure_that_is_inferred_is_refused(
 def test_an_edited_multistream_log_gives_no_inferred_offline(
     tmp_path: Path, mean_ns: str | None, per_query: int, expected: str
 ) -> None:
-    root = foreign_tree(tmp_path, [("offline", "multistream")])
+    root = third_party_tree(tmp_path, [("offline", "multistream")])
     log = root / ROOT / OFFLINE_RUN / "mlperf_log_detail.txt"
     key = "result_mean_query_latency_ns"
     mean = value(log, "result_min_query_latency_ns" if mean_ns else key)
@@ -384,7 +384,7 @@ def test_files_that_v6_1_does_not_look_at_are_notices(tree: Path, tmp_path: Path
 
 
 def test_the_closed_division_wants_scenarios_tests_and_accuracy(tmp_path: Path) -> None:
-    root = foreign_tree(tmp_path, [("singlestream", "singlestream")])
+    root = third_party_tree(tmp_path, [("singlestream", "singlestream")])
     (root / "open").rename(root / "closed")
     path = root / "closed/Others/systems" / f"{SYSTEM}.json"
     path.write_text(path.read_text().replace('"open"', '"closed"'))

@@ -66,7 +66,7 @@ def test_an_effect_and_its_mirror(a: list[float], b: list[float]) -> None:
     assert there == effect([Side(tuple(a), tuple(b))]), "the same runs give the same interval"
 
 
-def test_few_runs_tell_nothing_and_equal_runs_are_no_difference() -> None:
+def test_few_runs_are_inconclusive_and_equal_runs_show_no_difference() -> None:
     assert effect([Side((1.0, 1.0, 1.0), (2.0, 2.0, 2.0))]) is None
     assert effect([Side((1.0,) * 5, (2.0,) * 5, paired=True)]) is None
     assert effect([]) is None

@@ -129,7 +129,7 @@ def test_the_start_is_evaluated_by_its_own_threshold() -> None:
     ),
     st.lists(st.text(max_size=12), max_size=3),
 )
-def test_whatever_a_device_says_the_verdict_is_one_of_ours(
+def test_any_device_report_gives_a_known_condition(
     columns: dict[str, list[Any]], modes: list[str]
 ) -> None:
     length = max(map(len, columns.values()), default=0)

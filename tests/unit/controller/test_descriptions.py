@@ -1,4 +1,4 @@
-"""What people say of devices for MLPerf."""
+"""Descriptions of devices for MLPerf, written by operators."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_device_that_the_catalog_knows() -> None:
     assert not whole.missing
 
 
-def test_a_device_that_nobody_knows_lacks_what_only_operators_know() -> None:
+def test_the_description_of_an_unknown_device_lacks_operator_fields() -> None:
     other = Capabilities(FACTS.os, "x86_64", Board(), Cpu(2, 2), FACTS.memory, FACTS.storage)
     assert system_component(load_catalog(), other) is None
     reported = describe(to_plain(other), {}, {}, **SUBMISSION)
@@ -100,7 +100,7 @@ def test_what_the_official_checkers_accept_can_be_output() -> None:
         assert wrong(name, value) == ""
 
 
-def test_what_the_catalog_says_of_systems_is_accepted() -> None:
+def test_system_fields_of_the_catalog_are_accepted() -> None:
     output = [
         (component.name, field, str(value))
         for component in load_catalog().all("system")

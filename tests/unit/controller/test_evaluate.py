@@ -1,4 +1,4 @@
-"""Judging runs: what the logs say decides, whatever the job claims."""
+"""Evaluation of runs: the logs decide, whatever the job claims."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_edited_figures_do_not_fit_the_others(
         ("offline_performance", {"result_samples_per_second": 1e6}),
         ("server_performance", {"result_completed_samples_per_sec": 50_000.0}),
         ("singlestream_performance", {"early_stopping_met": False}),
-        # The percentile that LoadGen judged by is not that of the metric.
+        # The percentile of LoadGen's verdict is not that of the metric.
         ("singlestream_performance", {"effective_target_latency_percentile": 0.5}),
     ],
 )

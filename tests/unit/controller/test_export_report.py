@@ -208,7 +208,7 @@ def test_many_configurations_are_limited_and_it_is_output(
     assert "more are in the tables below" in page.words
 
 
-def test_parameters_that_differ_tell_configurations_apart() -> None:
+def test_different_parameters_distinguish_configurations() -> None:
     rows = [
         {"device": "d", "scenario": "SingleStream", "parameters": f'{{"threads": {n}, "x": 1}}'}
         for n in (1, 2)

@@ -1,4 +1,4 @@
-"""What a controller says of a home whose parts do not belong together."""
+"""Errors of a controller whose home has parts of two controllers."""
 
 from __future__ import annotations
 

@@ -164,7 +164,7 @@ def test_short_forms_are_unique_tails(ids: list[str]) -> None:
         assert whole.endswith(tail)
         assert len(tail) >= min(SHORT_ID, len(whole))
         others = [other for other in short if other != whole and other.endswith(tail)]
-        # Only an id that is itself the tail of another one cannot be told apart by its tail.
+        # Only an id that is itself the tail of another one cannot be distinguished by its tail.
         assert tail == whole or not others
 
 

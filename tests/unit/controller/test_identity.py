@@ -74,7 +74,7 @@ def test_no_rule_mixes_anyone_with_others() -> None:
         assert rule.anyone or rule.devices or rule.operators
 
 
-def test_nobody_may_what_is_in_no_rule() -> None:
+def test_a_call_without_a_rule_is_forbidden_to_all() -> None:
     for kind in IdentityKind:
         assert not CallRule().allows(Caller(kind, "x", "x", Role.ADMIN))
 
@@ -132,12 +132,12 @@ def test_who_hands_in_what_its_attempts_may_have_is_never_refused(
         moves = ["begin"] * (len(begun) < len(attempts))
         moves += ["file"] * any(left.get(number) for number in begun)
         moves += ["cut"] * any(left.get(number) for number in begun)
-        moves += ["judge"] * any(left.get(number) == 0 for number in begun)
+        moves += ["evaluate"] * any(left.get(number) == 0 for number in begun)
         move = chance.choice(moves)
         awaited = {number: most[number] for number in begun if number in left}
         if move == "begin":
             begun.append(len(begun))
-        elif move == "judge":
+        elif move == "evaluate":
             del left[chance.choice([n for n in begun if left.get(n) == 0])]
         else:
             assert allowance.take("board", awaited, 10)
@@ -269,7 +269,7 @@ def test_a_signing_request_with_a_changed_byte_is_refused(place: int, flip: int)
 
 @pytest.mark.fuzz("certificate of a caller")
 @given(st.binary(max_size=3000))
-def test_any_bytes_are_a_certificate_of_somebody_or_are_refused(data: bytes) -> None:
+def test_any_bytes_that_are_no_certificate_are_refused(data: bytes) -> None:
     with pytest.raises(FleetmarkError) as caught:
         certificates.read_peer(data)
     assert caught.value.kind is ErrorKind.UNAUTHENTICATED

@@ -91,7 +91,7 @@ BAD_ONNX = {
     "a page": (b"<!DOCTYPE html>", "markup file"),
     "nothing": (b"", "no graph"),
     "cut": (onnx()[:-20], "truncated|no graph"),
-    "nested for ever": (onnx(nodes=b"") + b"", ""),
+    "nested without end": (onnx(nodes=b"") + b"", ""),
     "random": (bytes(range(200, 256)) * 4, "is not a model in ONNX format"),
 }
 
@@ -103,7 +103,7 @@ def nested() -> bytes:
     return onnx(nodes=inner)
 
 
-BAD_ONNX["nested for ever"] = (nested(), "nested too deeply")
+BAD_ONNX["nested without end"] = (nested(), "nested too deeply")
 
 
 @pytest.mark.parametrize("case", BAD_ONNX)

@@ -75,7 +75,7 @@ def test_the_whole_life_of_a_job(store: TestStore) -> None:
     assert store.attempt_state(key) == "VERIFYING"
     assert finalise(store, key)
     assert (store.attempt_state(key), store.state()) == ("DONE", "SUCCEEDED")
-    assert not finalise(store, key), "a second judgement changes nothing"
+    assert not finalise(store, key), "a second evaluation changes nothing"
     row = store.connection.execute("SELECT official, metric_value FROM runs").fetchall()
     assert [tuple(r) for r in row] == [(1, 1.5)]
 
@@ -304,7 +304,7 @@ def test_after_a_restored_backup_an_unknown_attempt_is_taken_up_and_its_result_c
     assert not answers[0].keep
 
 
-def test_what_nobody_asked_for_in_words_can_be_repeated_from_its_pack(store: TestStore) -> None:
+def test_a_campaign_without_a_command_can_be_repeated_from_its_pack(store: TestStore) -> None:
     """A replay, and what was taken up after a restored backup."""
     store.hello()
     store.submit("d1")

@@ -67,7 +67,7 @@ def test_after_a_restart_an_expected_device_gets_a_full_lease() -> None:
 
 def test_a_device_that_refuses_one_attempt_after_another_is_counted_until_it_takes_one() -> None:
     presence = Presence(LEASE)
-    presence.refused("a", 1)  # nobody knows it yet
+    presence.refused("a", 1)  # it never connected
     session = presence.connected("a", "boot", True, 0)
     presence.mark_busy("a")
     presence.refused("a", 7)
@@ -84,7 +84,7 @@ def test_a_device_that_refuses_one_attempt_after_another_is_counted_until_it_tak
     assert presence.seen(12)["a"].refusals == 0, "it was counted before"
 
 
-def test_a_refusal_that_a_restarted_controller_hears_of_is_followed_by_a_rest_too() -> None:
+def test_a_refusal_after_a_controller_restart_is_followed_by_a_rest_too() -> None:
     presence = Presence(LEASE)
     presence.connected("a", "boot", True, 5)
     assert presence.seen(6)["a"].rested_ns is None

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.support import ROOT
-from tests.support.foreign_trees import ROOT as OTHERS
-from tests.support.foreign_trees import SYSTEM, foreign_tree
+from tests.support.third_party_submissions import ROOT as OTHERS
+from tests.support.third_party_submissions import SYSTEM, third_party_tree
 
 sys.path.insert(0, str(ROOT / "bench"))
 import mlperf_results as published
@@ -50,7 +50,7 @@ def arguments(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
 def test_a_checkout_is_compared_with_its_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root, table = foreign_tree(tmp_path), tmp_path / "table.tsv.gz"
+    root, table = third_party_tree(tmp_path), tmp_path / "table.tsv.gz"
     words = ("--results", str(root), "--round", "v5.1", "--table", str(table))
     arguments(monkeypatch, *words, "--write")
     assert published.main() == 0
@@ -69,7 +69,7 @@ def test_a_checkout_is_compared_with_its_table(
 def test_a_valid_log_that_is_refused_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root = foreign_tree(tmp_path, [("singlestream", "singlestream")])
+    root = third_party_tree(tmp_path, [("singlestream", "singlestream")])
     log = root / PLACE / "singlestream/performance/run_1/mlperf_log_detail.txt"
     key = '"early_stopping_latency_ss", "value": '
     log.write_text(log.read_text().replace(key, f"{key}9"))
@@ -82,7 +82,7 @@ def test_a_valid_log_that_is_refused_is_an_error(
 
 
 def test_figures_are_held_against_the_published_ones(tmp_path: Path) -> None:
-    root = foreign_tree(tmp_path, [("offline", "singlestream")])
+    root = third_party_tree(tmp_path, [("offline", "singlestream")])
     found = published.examine(root, "v5.1", {})
     (row,) = [row for row in found.rows if row.kind == "result"]
 

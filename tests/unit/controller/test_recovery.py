@@ -1,4 +1,4 @@
-"""Attempts that a device holds and a restored store does not know: what vouches for them."""
+"""Attempts that a device holds and a restored store does not know: their evidence."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _hello(
     state: AttemptState = AttemptState.UPLOADING,
 ) -> sessions.AttemptDecision:
     report = sessions.DeviceReport(key, state, signed_order=shown.order)
-    device, vouching = (
+    device, evidence = (
         key.device_id,
         OrderVerifier(signer.verify_own, lambda lock: ("int8", "onnx")),
     )
@@ -90,7 +90,7 @@ def _hello(
         locks=(shown.lock,),
     )
     (answer,), effects = store.effects_of(
-        lambda c, fx, now: sessions.hello(c, fx, now, output, vouching)
+        lambda c, fx, now: sessions.hello(c, fx, now, output, evidence)
     )
     assert set(effects.blobs) <= {LOCK}
     return answer
@@ -102,7 +102,7 @@ def _shown(signer: OrderSigner, order: Order = ORDER) -> tuple[Shown, AttemptKey
 
 
 @pytest.mark.parametrize("state", [AttemptState.RUNNING, AttemptState.UPLOADING])
-def test_a_job_of_after_the_copy_is_taken_up_from_the_devices_papers(
+def test_a_job_newer_than_the_backup_is_restored_from_order_evidence(
     store: TestStore, signer: OrderSigner, state: AttemptState
 ) -> None:
     shown = Shown(signer.signed(ORDER.canonical()), LOCK)

@@ -104,7 +104,7 @@ def run_one(
     ending: AttemptOutcome = AttemptOutcome.VALID,
     device: str = "d1",
 ) -> tuple[AttemptKey, set[str]]:
-    """Assign the job that waits and store its run; returns which jobs are told of."""
+    """Assign the waiting job and store its run; return the jobs that were published."""
     store.now_ns += S
     (key,) = store.assign(device)
     records = sealed(("event", b"{}"))
@@ -138,7 +138,7 @@ def test_it_repeats_until_the_figure_is_known(store: TestStore) -> None:
     submit(store, "d1")
     for figure in (1.0, 1.01):
         _, reported = run_one(store, figure)
-        assert len(reported) == 2, "what follows is told of together with what ended"
+        assert len(reported) == 2, "the next job is published together with the one that ended"
         assert not finished(store)
     run_one(store, 0.99)
     assert finished(store)

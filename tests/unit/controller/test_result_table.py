@@ -103,7 +103,7 @@ def test_versions_of_one_runtime_are_reported_apart() -> None:
     assert [cells[runtime] for cells in table.rows] == ["onnxruntime 1.28.0", "onnxruntime 1.32.0"]
 
 
-def test_an_accelerator_is_shown_only_where_it_tells_configurations_apart() -> None:
+def test_an_accelerator_is_shown_only_where_it_distinguishes_configurations() -> None:
     follows = [row(accelerator="CPU"), row(runtime="ai-edge-litert", accelerator="XNNPACK")]
     assert "accelerator" not in arrange(result_fields(follows), None).headings
     differs = [row(accelerator="CPU"), row(accelerator="CUDA")]

@@ -1,4 +1,4 @@
-"""What `results show` says of the two verdicts and of energy."""
+"""The two verdicts and the energy in `results show`."""
 
 from __future__ import annotations
 

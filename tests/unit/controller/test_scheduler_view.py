@@ -168,7 +168,7 @@ def test_an_older_store_keeps_its_options(tmp_path: Path, store: TestStore) -> N
     connection.close()
 
 
-NAMES = st.sampled_from(["device-1", "BOARD-1", "device-10", "amd64", "x86_64", "other"])
+NAMES = st.sampled_from(["device-1", "DEVICE-1", "device-10", "amd64", "x86_64", "other"])
 
 
 @given(

@@ -175,7 +175,7 @@ def test_a_plan_is_lawful_complete_and_does_not_depend_on_the_order_of_jobs(
 
 @settings(deadline=None)
 @given(jobs, fleets)
-def test_nobody_is_overtaken_on_a_device_but_for_a_reason(
+def test_no_job_is_overtaken_on_a_device_without_a_reason(
     waiting: list[WaitingJob], fleet: dict[str, DeviceState]
 ) -> None:
     """Of two pinned jobs that one device may take, that runs which arrived (virtually) first."""
@@ -273,7 +273,7 @@ def test_priority_first_then_arrival() -> None:
     assert given_to(plan([late, early], device_state("d1"))) == {"d1": "j1"}
 
 
-def test_waiting_is_worth_priority_so_that_nothing_waits_for_ever() -> None:
+def test_waiting_raises_the_priority_so_that_no_job_starves() -> None:
     old = job("j1", "d1", created_ns=0)
     for waited_s, winner in ((599, "j2"), (601, "j1")):
         urgent = job("j2", "d1", priority=1, created_ns=waited_s * S)

@@ -1,4 +1,4 @@
-"""The trace of a search: believed only as far as the log that was kept shows it."""
+"""The trace of a search: accepted only as far as the stored log confirms it."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ async def test_transactions_that_wait_together_share_a_commit(path: Path) -> Non
 
 
 async def test_a_failed_query_keeps_no_old_state(path: Path) -> None:
-    """A text that is none ends the query that meets it; those after it see what is new."""
+    """Invalid UTF-8 fails the query that reads it; later queries see new rows."""
     writer, reader = Writer(path), Reader(path, threads=1)
     bad = "CREATE TABLE bad AS SELECT CAST(x'ff' AS TEXT) AS word UNION ALL SELECT 'b'"
     await writer.run(lambda c: c.execute(bad) and None)

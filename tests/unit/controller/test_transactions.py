@@ -62,7 +62,7 @@ async def test_effects_are_applied_in_the_order_of_their_handlers() -> None:
     assert order == ["first", "second"] and wanted.is_set()
 
 
-async def test_an_operation_that_makes_no_work_wakes_nobody() -> None:
+async def test_an_operation_that_makes_no_work_does_not_wake_the_scheduler() -> None:
     transactions, wanted, _ = made_of("schedule")
     await transactions.run_operation(lambda _c, _fx, _now: None)
     assert not wanted.is_set()

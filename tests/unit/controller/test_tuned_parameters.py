@@ -1,4 +1,4 @@
-"""What a job is told of what its device was found to do, and the memory that follows from it."""
+"""Parameters that a job gets from the measured performance of its device, and its memory."""
 
 from __future__ import annotations
 

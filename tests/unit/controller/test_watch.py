@@ -61,11 +61,11 @@ async def test_a_device_is_asked_once_however_many_read() -> None:
         logs.ended("job-1")
         assert (await first.get()).end
     assert [effect.wanted for effect in asked] == [True, True, False]
-    logs.written(KEY, "stdout", 0, b"nobody reads", end=False)
+    logs.written(KEY, "stdout", 0, b"without readers", end=False)
 
 
-def test_a_job_that_runs_before_it_is_heard_of_keeps_the_watch_going() -> None:
-    """A repetition may be assigned before anybody is told of it; old news come late."""
+def test_a_job_that_runs_before_it_is_published_keeps_the_watch_open() -> None:
+    """A repetition may be assigned before it is published; stale news may follow."""
 
     def line(job_id: str, state: str) -> JobLine:
         return JobLine(job_id, "c", "d", "", state, "", 1, "", "", "")

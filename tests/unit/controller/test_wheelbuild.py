@@ -73,7 +73,7 @@ def a_library(
     return header + segments + strings + need + dynamic
 
 
-def test_a_library_tells_what_it_needs() -> None:
+def test_the_dependencies_of_a_library_are_read_from_it() -> None:
     needs = elf.read_needs(a_library(183, ("libm.so.6",), ("GLIBC_2.17", "GLIBC_2.28")))
     assert needs == elf.ElfRequirements(
         "aarch64", ("libm.so.6",), {"libc.so.6": ("GLIBC_2.17", "GLIBC_2.28")}

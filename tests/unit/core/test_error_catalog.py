@@ -119,7 +119,7 @@ def test_silence_means_unreachable_and_says_what_to_do() -> None:
     assert "controller serve" in str(error)
 
 
-def test_garbage_in_the_metadata_is_not_believed() -> None:
+def test_garbage_in_the_metadata_is_ignored() -> None:
     error = from_rpc_error(
         _RpcError(grpc.StatusCode.UNAVAILABLE, ((DETAIL_KEY, b"\xff\xff"),)), "a:1"
     )

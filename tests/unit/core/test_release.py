@@ -42,7 +42,7 @@ def test_a_release_survives_its_envelope() -> None:
 
 
 @pytest.mark.parametrize("begin", range(4))
-def test_whoever_pinned_an_earlier_key_follows_the_rotations(begin: int) -> None:
+def test_a_pin_of_an_earlier_key_follows_the_rotations(begin: int) -> None:
     sealed = parse_envelope(seal_release(RELEASE, KEYS[3], LINKS).canonical())
     found, path = sealed.open(PINS[begin])
     assert found == RELEASE

@@ -1,4 +1,4 @@
-"""Which wheels fit which device, decided by its tags; and what a device is told where none does."""
+"""Which wheels fit which device, by its tags; and the error if none fits."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Exporters and a client of labgrid, run in labgrid's own environment.
 
-    labgrid_herd.py exporters ADDRESS FIRST COUNT    each with its own connection and one resource
-    labgrid_herd.py client ADDRESS COUNT             until a client sees that many resources
+    labgrid_clients.py exporters ADDRESS FIRST COUNT    each with a connection and one resource
+    labgrid_clients.py client ADDRESS COUNT             until a client sees that many resources
 
 Both print `ready`. The exporters begin on a line of standard input. The client prints the
 time.monotonic of the moment when it saw the last one.
@@ -32,10 +32,10 @@ async def exporters(address: str, first: int, count: int) -> None:
     async def one(number: int, channel: grpc.aio.Channel) -> None:
         outbox: asyncio.Queue[pb.ExporterInMessage] = asyncio.Queue()
         startup = pb.ExporterInMessage()
-        startup.startup.version, startup.startup.name = "26.0.1", f"herd{number:04}"
+        startup.startup.version, startup.startup.name = "26.0.1", f"simulated{number:04}"
         resource = pb.ExporterInMessage()
-        resource.resource.path.group_name = f"herd{number:04}"
-        resource.resource.path.resource_name = "board"
+        resource.resource.path.group_name = f"simulated{number:04}"
+        resource.resource.path.resource_name = "device"
         resource.resource.cls = "NetworkService"
         resource.resource.params["address"].string_value = "192.0.2.1"
         resource.resource.avail = True

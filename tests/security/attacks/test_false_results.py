@@ -1,4 +1,4 @@
-"""A device that belongs to the fleet and lies about its results: its own raw logs convict it."""
+"""False results from an enrolled device: its own raw logs contradict them."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ ROLES = {
 Edit = Callable[[dict[str, bytes]], None]
 
 
-class Liar:
-    """One device that hands in what it likes."""
+class LyingDevice:
+    """One device that sends false records."""
 
     def __init__(self, target: Target) -> None:
         self.target = target
-        name = f"liar{time.monotonic_ns()}"
-        self.member: Member = target.enrol(name, target.token(approve=True))
+        name = f"lying{time.monotonic_ns()}"
+        self.member: Member = target.enroll(name, target.token(approve=True))
         self.stubs: Stubs = target.stubs(self.member)
         self.stream = Stream(self.stubs, target.hello(self.member))
         done = target.fleet.run(
@@ -44,7 +44,7 @@ class Liar:
         self.attempt: common_pb2.AttemptRef = offer.attempt
         for state in (common_pb2.ATTEMPT_STATE_RUNNING, common_pb2.ATTEMPT_STATE_UPLOADING):
             report = session_pb2.AttemptReport(attempt=self.attempt, state=state)
-            self.stream.say(attempt_report=report)
+            self.stream.send(attempt_report=report)
 
     def upload(self, data: bytes, sha256: str = "") -> None:
         header = blobs_pb2.UploadHeader(
@@ -98,14 +98,14 @@ class Liar:
         self.append(*records, record(len(records) + 1, "final", final.payload()))
 
     def verdict(self) -> tuple[str, str | None]:
-        """The job's state and the run's validity."""
+        """Return the job's state and the run's validity."""
         job = self.attempt.job_id
 
         def ended() -> bool:
             rows = self.target.fleet.query(f"SELECT finished_at FROM jobs WHERE job_id = '{job}'")
             return rows[0][0] is not None
 
-        until(ended, "the judgement", 60)
+        until(ended, "the evaluation", 60)
         (row,) = self.target.fleet.query(
             "SELECT jobs.state, (SELECT loadgen_validity FROM runs WHERE runs.job_id = jobs.job_id)"
             f" FROM jobs WHERE job_id = '{job}'"
@@ -123,19 +123,19 @@ def record(seq: int, kind: str, payload: bytes) -> results_pb2.Record:
 
 
 @pytest.fixture
-def liar(target: Target) -> Any:
-    made = Liar(target)
+def lying_device(target: Target) -> Any:
+    made = LyingDevice(target)
     yield made
     made.end()
     assert target.answers()
 
 
-def honest(files: dict[str, bytes]) -> None:
-    """Changes nothing."""
+def unchanged(files: dict[str, bytes]) -> None:
+    """Leave the files as they are."""
 
 
 def claim(files: dict[str, bytes]) -> None:
-    """The summary says VALID; the detail log beside it does not."""
+    """Claim VALID in the summary, against the detail log."""
     name = "mlperf_log_summary.txt"
     files[name] = files[name].replace(b"INVALID", b"VALID")
 
@@ -149,52 +149,58 @@ def empty(files: dict[str, bytes]) -> None:
         files[name] = b""
 
 
-def test_honest_results_count(liar: Liar) -> None:
-    liar.hand_in("singlestream_performance", honest)
-    state, validity = liar.verdict()
+def test_valid_results_count(lying_device: LyingDevice) -> None:
+    lying_device.hand_in("singlestream_performance", unchanged)
+    state, validity = lying_device.verdict()
     assert (state, validity) in (("SUCCEEDED", "VALID"), ("INVALID", "INVALID"))
 
 
-@pytest.mark.parametrize("edit", [honest, claim], ids=["as it is", "claiming VALID"])
-def test_an_invalid_log_is_invalid_whatever_is_claimed(liar: Liar, edit: Edit) -> None:
-    liar.hand_in("singlestream_invalid", edit, {"loadgen_validity": "VALID", "submittable": True})
-    state, validity = liar.verdict()
+@pytest.mark.parametrize("edit", [unchanged, claim], ids=["as it is", "claiming VALID"])
+def test_an_invalid_log_is_invalid_whatever_is_claimed(
+    lying_device: LyingDevice, edit: Edit
+) -> None:
+    lying_device.hand_in(
+        "singlestream_invalid", edit, {"loadgen_validity": "VALID", "submittable": True}
+    )
+    state, validity = lying_device.verdict()
     assert state in ("INVALID", "FAILED")
     assert validity != "VALID"
 
 
 @pytest.mark.parametrize("edit", [garbage, empty], ids=["garbage", "nothing"])
-def test_logs_that_are_none_fail_their_job_alone(liar: Liar, edit: Edit) -> None:
-    liar.hand_in("singlestream_performance", edit)
-    state, validity = liar.verdict()
+def test_logs_that_are_none_fail_their_job_alone(lying_device: LyingDevice, edit: Edit) -> None:
+    lying_device.hand_in("singlestream_performance", edit)
+    state, validity = lying_device.verdict()
     assert state in ("FAILED", "INVALID") and validity != "VALID"
 
 
-def test_a_log_that_was_changed_after_its_digest_is_refused(liar: Liar) -> None:
+def test_a_log_that_was_changed_after_its_digest_is_refused(lying_device: LyingDevice) -> None:
     data = (
         LOADGEN_LOGS / "singlestream_performance" / "mlperf_log_detail.txt"
     ).read_bytes() + b"\n"
     digest = sha256_hex(data)
     changed = data.replace(b"0", b"1", 1)
-    assert outcome(lambda: liar.upload(changed, digest)) == "DIGEST_MISMATCH"
-    assert liar.target.refusals()[-1][2] == "DIGEST_MISMATCH"
-    assert not list(liar.target.fleet.home.glob(f"blobs/**/{digest}*"))
+    assert outcome(lambda: lying_device.upload(changed, digest)) == "DIGEST_MISMATCH"
+    assert lying_device.target.refusals()[-1][2] == "DIGEST_MISMATCH"
+    assert not list(lying_device.target.fleet.home.glob(f"blobs/**/{digest}*"))
 
 
-def test_one_device_does_not_fill_the_disk(liar: Liar) -> None:
-    limit = liar.target.daily_bytes
+def test_one_device_does_not_fill_the_disk(lying_device: LyingDevice) -> None:
+    limit = lying_device.target.daily_bytes
     header = blobs_pb2.UploadHeader(
-        sha256="ab" * 32, size_bytes=limit + 1, device_id=liar.member.member_id
+        sha256="ab" * 32, size_bytes=limit + 1, device_id=lying_device.member.member_id
     )
     messages = iter([blobs_pb2.UploadRequest(header=header)])
-    assert outcome(lambda: liar.stubs.blobs.Upload(messages, timeout=20)) == "BACK_PRESSURE"
+    assert outcome(lambda: lying_device.stubs.blobs.Upload(messages, timeout=20)) == "BACK_PRESSURE"
 
 
-def test_another_payload_under_the_same_number_alarms_and_the_first_stays(liar: Liar) -> None:
-    assert liar.append(record(1, "event", b'{"a": 1}')).through_seq == 1
-    assert liar.append(record(1, "event", b'{"a": 2}')).through_seq == 1
-    job = liar.attempt.job_id
-    fleet = liar.target.fleet
+def test_another_payload_under_the_same_number_alarms_and_the_first_stays(
+    lying_device: LyingDevice,
+) -> None:
+    assert lying_device.append(record(1, "event", b'{"a": 1}')).through_seq == 1
+    assert lying_device.append(record(1, "event", b'{"a": 2}')).through_seq == 1
+    job = lying_device.attempt.job_id
+    fleet = lying_device.target.fleet
     assert fleet.query(f"SELECT payload FROM record WHERE job_id = '{job}'") == [(b'{"a": 1}',)]
     alarms = fleet.query(
         f"SELECT count(*) FROM events WHERE kind = 'alarm.record_differs' AND job_id = '{job}'"
@@ -202,10 +208,10 @@ def test_another_payload_under_the_same_number_alarms_and_the_first_stays(liar: 
     assert alarms == [(1,)]
 
 
-def test_a_seal_that_does_not_fit_fails_the_job(liar: Liar) -> None:
+def test_a_seal_that_does_not_fit_fails_the_job(lying_device: LyingDevice) -> None:
     final = Final(2, "00" * 32, "completed", "", 0, False, time.time_ns(), 10**9, {})
-    liar.append(record(1, "event", b"{}"), record(2, "final", final.payload()))
-    state, validity = liar.verdict()
+    lying_device.append(record(1, "event", b"{}"), record(2, "final", final.payload()))
+    state, validity = lying_device.verdict()
     assert (state, validity) == ("FAILED", None)
 
 
@@ -223,14 +229,16 @@ def test_a_seal_that_does_not_fit_fails_the_job(liar: Liar) -> None:
         b'{"a": 1} {}',
     ],
 )
-def test_records_that_the_views_could_not_read_are_refused(liar: Liar, payload: bytes) -> None:
-    assert outcome(lambda: liar.append(record(1, "telemetry", payload))) == "BAD_MESSAGE"
-    assert liar.target.refusals()[-1][2] == "BAD_MESSAGE"
+def test_records_that_the_views_could_not_read_are_refused(
+    lying_device: LyingDevice, payload: bytes
+) -> None:
+    assert outcome(lambda: lying_device.append(record(1, "telemetry", payload))) == "BAD_MESSAGE"
+    assert lying_device.target.refusals()[-1][2] == "BAD_MESSAGE"
     for view in ("telemetry", "runs", "events", "results"):
-        assert liar.target.fleet.query(f"SELECT count(*) FROM {view}")
+        assert lying_device.target.fleet.query(f"SELECT count(*) FROM {view}")
 
 
-def test_telemetry_of_another_shape_fails_its_job_alone(liar: Liar) -> None:
+def test_telemetry_of_another_shape_fails_its_job_alone(lying_device: LyingDevice) -> None:
     payload = json.dumps({"columns": ["=cmd()"] * 50, "rows": [["x"] * 50] * 50}).encode()
     final = Final(
         2,
@@ -243,34 +251,37 @@ def test_telemetry_of_another_shape_fails_its_job_alone(liar: Liar) -> None:
         10**9,
         {},
     )
-    liar.append(record(1, "telemetry", payload), record(2, "final", final.payload()))
-    state, _ = liar.verdict()
+    lying_device.append(record(1, "telemetry", payload), record(2, "final", final.payload()))
+    state, _ = lying_device.verdict()
     assert state in ("FAILED", "INVALID")
-    assert liar.target.fleet.query("SELECT count(*) FROM telemetry")
+    assert lying_device.target.fleet.query("SELECT count(*) FROM telemetry")
 
 
-def test_texts_of_a_device_move_no_terminal_and_no_spreadsheet(liar: Liar, tmp_path: Path) -> None:
+def test_texts_of_a_device_move_no_terminal_and_no_spreadsheet(
+    lying_device: LyingDevice, tmp_path: Path
+) -> None:
     report = session_pb2.AttemptReport(
-        attempt=liar.attempt,
+        attempt=lying_device.attempt,
         state=common_pb2.ATTEMPT_STATE_ABORTED,
         reason='=HYPERLINK("http://x")\x1b[2J<script>alert(1)</script>',
     )
-    liar.stream.say(attempt_report=report)
+    lying_device.stream.send(attempt_report=report)
     until(
-        lambda: liar.target.fleet.query(
-            f"SELECT 1 FROM attempts WHERE job_id = '{liar.attempt.job_id}' AND reason <> ''"
+        lambda: lying_device.target.fleet.query(
+            "SELECT 1 FROM attempts WHERE reason <> ''"
+            f" AND job_id = '{lying_device.attempt.job_id}'"
         ),
         "the report",
     )
-    shown = liar.target.fleet.run("jobs", "show", liar.attempt.job_id)
+    shown = lying_device.target.fleet.run("jobs", "show", lying_device.attempt.job_id)
     assert "\x1b" not in shown.stdout
     out = tmp_path / "attempts.csv"
-    done = liar.target.fleet.run(
+    done = lying_device.target.fleet.run(
         "export", "--format", "csv", "--view", "attempts", "--out", str(out)
     )
     assert done.returncode == 0, done.stderr
     assert "'=HYPERLINK" in out.read_text() and "\x1b" not in out.read_text()
     page = tmp_path / "report.html"
-    done = liar.target.fleet.run("export", "--format", "html", "--out", str(page))
+    done = lying_device.target.fleet.run("export", "--format", "html", "--out", str(page))
     assert done.returncode == 0, done.stderr
     assert "<script>alert" not in page.read_text()

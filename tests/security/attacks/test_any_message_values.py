@@ -1,4 +1,4 @@
-"""Every call with any values that its message can hold: refused or served, never our fault."""
+"""Every call with any values of its message: refused or served, never an internal error."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ CALLS = sorted(path for path in METHODS if path.rpartition("/")[2] not in LEFT_O
 @pytest.mark.fuzz("messages of every call")
 @settings(suppress_health_check=list(HealthCheck), deadline=None)
 @given(st.data())
-def test_no_message_is_a_fault_of_ours(target: Target, data: st.DataObject) -> None:
+def test_no_message_causes_an_internal_error(target: Target, data: st.DataObject) -> None:
     path = data.draw(st.sampled_from(CALLS))
     method, rule = METHODS[path], RULES[path]
     stubs = target.__dict__.setdefault("word_stubs", {})

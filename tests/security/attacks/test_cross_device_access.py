@@ -1,4 +1,4 @@
-"""A device of the fleet that meddles: with others' jobs, and with the controller's disk."""
+"""A device that accesses other devices' jobs and fills the controller's disk."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import pytest
 from fleetmark_core.digest import sha256_hex
 from fleetmark_protos.v1 import blobs_pb2, common_pb2, jobs_pb2, session_pb2
 from tests.security.attacks.target import Stream, Target, outcome
-from tests.security.attacks.test_lies import Liar, record
+from tests.security.attacks.test_false_results import LyingDevice, record
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("attacks")]
 
 
 @pytest.fixture
-def liar(target: Target) -> Any:
-    made = Liar(target)
+def lying_device(target: Target) -> Any:
+    made = LyingDevice(target)
     yield made
     made.end()
     assert target.answers()
 
 
-def rows_of(target: Target, liar: Liar) -> list[tuple[str, str, str]]:
-    return [row for row in target.refusals() if liar.member.name in row[0]]
+def rows_of(target: Target, lying_device: LyingDevice) -> list[tuple[str, str, str]]:
+    return [row for row in target.refusals() if lying_device.member.name in row[0]]
 
 
 def settled(look: Callable[[], bool]) -> None:
@@ -76,7 +76,9 @@ def report(job_id: str, device_id: str, epoch: int, phase: str) -> session_pb2.A
 
 
 @pytest.mark.parametrize("way", ["heartbeat", "report"])
-def test_progress_of_anothers_job_is_shown_to_nobody(target: Target, liar: Liar, way: str) -> None:
+def test_progress_of_another_devices_job_is_dropped(
+    target: Target, lying_device: LyingDevice, way: str
+) -> None:
     watcher = Watcher(target)
     try:
         own = target.attempt
@@ -85,95 +87,99 @@ def test_progress_of_anothers_job_is_shown_to_nobody(target: Target, liar: Liar,
         )
 
         def shown() -> bool:
-            target.stream.say(heartbeat=honest)
+            target.stream.send(heartbeat=honest)
             return "honest" in watcher.phases
 
         settled(shown)
-        lie = report(own.job_id, liar.member.member_id, own.epoch, "lie")
+        lie = report(own.job_id, lying_device.member.member_id, own.epoch, "lie")
         if way == "heartbeat":
-            liar.stream.say(heartbeat=session_pb2.Heartbeat(sequence=2, attempts=[lie]))
+            lying_device.stream.send(heartbeat=session_pb2.Heartbeat(sequence=2, attempts=[lie]))
         else:
-            liar.stream.say(attempt_report=lie)
-        settled(lambda: bool(rows_of(target, liar)))
-        assert rows_of(target, liar)[-1][2] == "FENCED"
+            lying_device.stream.send(attempt_report=lie)
+        settled(lambda: bool(rows_of(target, lying_device)))
+        assert rows_of(target, lying_device)[-1][2] == "FENCED"
         # The stream goes on: a device may honestly hold what a restored controller has forgotten.
-        liar.stream.say(heartbeat=session_pb2.Heartbeat(sequence=77))
-        assert 77 in acknowledged_by(liar.stream)
+        lying_device.stream.send(heartbeat=session_pb2.Heartbeat(sequence=77))
+        assert 77 in acknowledged_by(lying_device.stream)
         before = watcher.phases.count("honest")
         settled(lambda: shown() and watcher.phases.count("honest") > before)
         assert "lie" not in watcher.phases
-        listed = target.fleet.run("fleet", "show", liar.member.name)
+        listed = target.fleet.run("fleet", "show", lying_device.member.name)
         assert "lie" not in listed.stdout
     finally:
         watcher.end()
         # What was answered meanwhile is heard, for those who come after.
-        target.stream.say(heartbeat=session_pb2.Heartbeat(sequence=5000))
+        target.stream.send(heartbeat=session_pb2.Heartbeat(sequence=5000))
         assert 5000 in acknowledged_by(target.stream)
 
 
-def test_a_flood_of_such_progress_is_logged_once(target: Target, liar: Liar) -> None:
+def test_a_flood_of_such_progress_is_logged_once(target: Target, lying_device: LyingDevice) -> None:
     own = target.attempt
-    lie = report(own.job_id, liar.member.member_id, own.epoch, "lie")
+    lie = report(own.job_id, lying_device.member.member_id, own.epoch, "lie")
     for number in range(200):
-        liar.stream.say(heartbeat=session_pb2.Heartbeat(sequence=number, attempts=[lie]))
-    assert 199 in acknowledged_by(liar.stream)
-    assert len(rows_of(target, liar)) == 1
+        lying_device.stream.send(heartbeat=session_pb2.Heartbeat(sequence=number, attempts=[lie]))
+    assert 199 in acknowledged_by(lying_device.stream)
+    assert len(rows_of(target, lying_device)) == 1
 
 
-def test_a_download_is_counted_for_nobody_else(target: Target, liar: Liar) -> None:
+def test_a_download_is_counted_only_for_its_own_attempt(
+    target: Target, lying_device: LyingDevice
+) -> None:
     """What was sent to a device is shown for its own attempt, whatever attempt it names."""
     sent = "SELECT bytes_sent FROM attempt WHERE job_id = '{}'"
     order = target.fleet.query(
         "SELECT lock_sha256 FROM job JOIN job_option USING (option_set_id)"
-        f" WHERE job_id = '{liar.attempt.job_id}'"
+        f" WHERE job_id = '{lying_device.attempt.job_id}'"
     )
     request = blobs_pb2.DownloadRequest(sha256=str(order[0][0]), attempt=target.attempt)
     before = target.fleet.query(sent.format(target.attempt.job_id))
-    assert outcome(lambda: liar.stubs.blobs.Download(request, timeout=20)) == "FORBIDDEN"
-    assert rows_of(target, liar)[-1][2] == "FORBIDDEN"
+    assert outcome(lambda: lying_device.stubs.blobs.Download(request, timeout=20)) == "FORBIDDEN"
+    assert rows_of(target, lying_device)[-1][2] == "FORBIDDEN"
     assert target.fleet.query(sent.format(target.attempt.job_id)) == before
 
 
 @pytest.mark.parametrize("offset", [1 << 63, (1 << 64) - 1, 1 << 40])
 def test_an_offset_beyond_the_end_is_refused_or_gives_nothing(
-    target: Target, liar: Liar, offset: int
+    target: Target, lying_device: LyingDevice, offset: int
 ) -> None:
     order = target.fleet.query(
         "SELECT lock_sha256 FROM job JOIN job_option USING (option_set_id)"
-        f" WHERE job_id = '{liar.attempt.job_id}'"
+        f" WHERE job_id = '{lying_device.attempt.job_id}'"
     )
     request = blobs_pb2.DownloadRequest(sha256=str(order[0][0]), offset=offset)
-    found = outcome(lambda: liar.stubs.blobs.Download(request, timeout=20))
+    found = outcome(lambda: lying_device.stubs.blobs.Download(request, timeout=20))
     assert found == ("OK" if offset < 1 << 62 else "BAD_MESSAGE")
 
 
-@pytest.mark.parametrize("who", ["liar", "operator"])
-def test_an_upload_of_nothing_at_all_is_refused(target: Target, liar: Liar, who: str) -> None:
-    stubs = liar.stubs if who == "liar" else target.stubs(target.operators["operator"])
+@pytest.mark.parametrize("who", ["device", "operator"])
+def test_an_upload_of_nothing_at_all_is_refused(
+    target: Target, lying_device: LyingDevice, who: str
+) -> None:
+    stubs = lying_device.stubs if who == "device" else target.stubs(target.operators["operator"])
     assert outcome(lambda: stubs.blobs.Upload(iter([]), timeout=20)) == "BAD_MESSAGE"
     assert target.refusals()[-1][2] == "BAD_MESSAGE"
 
 
-def test_no_more_files_than_the_attempt_can_have(target: Target, liar: Liar) -> None:
+def test_no_more_files_than_the_attempt_can_have(target: Target, lying_device: LyingDevice) -> None:
     """Its lock declares how many outputs a job has: a device's disk may be large, ours is ours."""
     count = 0
 
     def another() -> str:
         data = os.urandom(100)
-        return outcome(lambda: liar.upload(data))
+        return outcome(lambda: lying_device.upload(data))
 
     while (found := another()) == "OK":
         count += 1
         assert count < 50
     assert found == "FORBIDDEN"
-    assert rows_of(target, liar)[-1][2] == "FORBIDDEN"
+    assert rows_of(target, lying_device)[-1][2] == "FORBIDDEN"
     assert 3 <= count < 50, "stdout, stderr and outputs do fit"
     known = os.urandom(100)
     header = blobs_pb2.UploadHeader(
-        sha256=sha256_hex(known), size_bytes=100, device_id=liar.member.member_id
+        sha256=sha256_hex(known), size_bytes=100, device_id=lying_device.member.member_id
     )
     # One that fails costs nothing, or a bad link would use an honest device's allowance up.
-    other = Liar(target)
+    other = LyingDevice(target)
     header.device_id = other.member.member_id
     try:
         for _ in range(60):
@@ -186,12 +192,14 @@ def test_no_more_files_than_the_attempt_can_have(target: Target, liar: Liar) -> 
         other.end()
 
 
-def test_records_count_towards_what_a_device_hands_in_a_day(target: Target, liar: Liar) -> None:
+def test_records_count_towards_what_a_device_hands_in_a_day(
+    target: Target, lying_device: LyingDevice
+) -> None:
     """Ten thousand attempts' worth of records must not fill the disk either."""
     payload = b'{"a": "' + b"x" * 250_000 + b'"}'
     sent = 0
     for seq in range(1, 1000):
-        found = outcome(lambda n=seq: liar.append(record(n, "event", payload)))  # type: ignore[misc]
+        found = outcome(lambda n=seq: lying_device.append(record(n, "event", payload)))  # type: ignore[misc]
         if found != "OK":
             break
         sent += len(payload)

@@ -18,7 +18,7 @@ ROOT = "open/Others"
 
 
 def lenient_rules(round_name: str, benchmark: str) -> Rules:
-    """MLPerf's rules, but for the genuine logs: of moments, of 1,000 samples, with v6.1's seeds."""
+    """Return MLPerf's rules, changed for short genuine logs of 1,000 samples, with v6.1's seeds."""
     return replace(
         rules(round_name, benchmark),
         dataset_samples=1000,
@@ -35,7 +35,7 @@ def write(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-def foreign_tree(
+def third_party_tree(
     folder: Path,
     results: Iterable[tuple[str, str]] = (
         ("singlestream", "singlestream"),
