@@ -111,7 +111,7 @@ class Stream:
         if self.cut:
             return
         if world.chance(self.network.conditions.cut_rate):
-            world.note(f"network: stream {self.number} of {self.board} is cut")
+            world.note(f"network: stream {self.number} of {self.device} is cut")
             self.sever()
             return
         # Ordered: nothing overtakes what was sent before.
