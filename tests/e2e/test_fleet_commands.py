@@ -453,7 +453,7 @@ def test_a_device_on_which_jobs_fail_must_prove_itself(fleet: Fleet) -> None:
     """Quarantine after two failures of what worked before, a power cycle, two health checks."""
     sick = fleet.folder / "marks" / "sick"
     sick.touch()
-    bad = fleet.folder / "nowhere"  # the program cannot leave its marks there: it fails
+    bad = fleet.marks / "nowhere"  # the program cannot leave its marks there: it fails
     arguments = ("--fleet", "name=two", "--max-attempts", "1", "--json")
 
     def run(number: int) -> str:
@@ -467,6 +467,7 @@ def test_a_device_on_which_jobs_fail_must_prove_itself(fleet: Fleet) -> None:
         assert states(fleet, run(number)) == {"FAILED"}
     assert device(fleet, "two")["device"]["admin"]["failures"] == 0, "the job may be wrong"
     bad.mkdir()
+    bad.chmod(0o777)
     for number in (1, 2):
         assert states(fleet, run(number)) == {"SUCCEEDED"}
     shutil.rmtree(bad)
