@@ -20,23 +20,19 @@ def unknown_benchmark_error(catalog: Catalog, name: str) -> FleetmarkError:
     file comes from and how to provide it.
     """
     shown = name[:_SHOWN]
+    missing = f"the catalog has no benchmark or suite {shown!r}"
     if catalog.has("model", name):
         what = f"{shown!r} is a model, and jobs run a benchmark or a suite"
         return _error(what, _benchmarks_with(catalog, name))
     model = find_well_known(name)
     if model is not None:
-        what = (
-            f"the catalog has no benchmark or suite {shown!r}: the model ({model.task}) is missing"
-        )
         return _error(
-            what,
+            f"{missing}: the model ({model.task}) is missing",
             f"Get {model.file} from {model.place}, then run `controller catalog import "
             f"{model.file} --name {model.name}` and `controller schedule {model.name}`",
         )
-    advice = _similar(catalog, name)
-    own = "for a model of your own, run `controller catalog import FILE`"
-    what = f"the catalog has no benchmark or suite {shown!r}"
-    return _error(what, f"{advice}; {own}" if advice else own[0].upper() + own[1:])
+    own = "For a model of your own, run `controller catalog import FILE`"
+    return _error(missing, " ".join(part for part in (_similar(catalog, name), own) if part))
 
 
 def _error(what: str, advice: str) -> FleetmarkError:
@@ -51,10 +47,10 @@ def _similar(catalog: Catalog, name: str) -> str:
         if near:
             found.append(f"{kind} {near!r}")
     if found:
-        return f"Did you mean {' or '.join(found)}?".removesuffix("?")
+        return f"Did you mean {' or '.join(found)}?"
     names = sorted(part.name for kind in _KINDS[:2] for part in catalog.all(kind))
     more = ", …" if len(names) > _LISTED else ""
-    return f"Known: {', '.join(names[:_LISTED])}{more}" if names else ""
+    return f"Known: {', '.join(names[:_LISTED])}{more}." if names else ""
 
 
 def _benchmarks_with(catalog: Catalog, model: str) -> str:

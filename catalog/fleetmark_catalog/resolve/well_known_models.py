@@ -42,7 +42,7 @@ WELL_KNOWN = (
     ),
     WellKnownModel(
         "retinanet",
-        ("retinanet800x800", "resnext50", "resnext50retinanet", "openimages"),
+        ("retinanet800x800", "resnext50", "resnext50retinanet"),
         "object detection of MLPerf Inference",
         "resnext50_32x4d_fpn.onnx",
         f"{_ZENODO}/6617879",

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetmark_catalog.load import Catalog, load_catalog
+from fleetmark_catalog.load import Catalog, Component, load_catalog
 from fleetmark_catalog.resolve import expand
-from fleetmark_catalog.resolve.well_known_models import WELL_KNOWN, find_well_known
+from fleetmark_catalog.resolve.well_known_models import WELL_KNOWN, WellKnownModel, find_well_known
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 CATALOG = load_catalog()
@@ -32,14 +32,13 @@ def test_a_missing_mlperf_model_says_where_it_comes_from_and_how_to_provide_it()
     )
 
 
-@pytest.mark.parametrize("model", WELL_KNOWN, ids=lambda model: model.name)
-def test_every_well_known_model_is_found_by_all_its_names(model: object) -> None:
-    for known in WELL_KNOWN:
-        for name in (known.name, known.name.upper(), known.name.replace("-", "_"), *known.others):
-            assert find_well_known(name) is known
-        assert known.file.endswith((".onnx", ".tflite")), "the import accepts it"
-        assert known.file in message(known.name) and known.place in message(known.name)
-        assert not CATALOG.has("benchmark", known.name) and not CATALOG.has("model", known.name)
+@pytest.mark.parametrize("known", WELL_KNOWN, ids=lambda known: known.name)
+def test_every_well_known_model_is_found_by_all_its_names(known: WellKnownModel) -> None:
+    for name in (known.name, known.name.upper(), known.name.replace("-", "_"), *known.others):
+        assert find_well_known(name) is known
+    assert known.file.endswith((".onnx", ".tflite")), "the import accepts it"
+    assert known.file in message(known.name) and known.place in message(known.name)
+    assert not CATALOG.has("benchmark", known.name) and not CATALOG.has("model", known.name)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +62,7 @@ def test_typing_errors_suggest_each_kind_and_the_import() -> None:
     assert "suite 'default'" in message("defualt")
     assert "suite 'mlperf-tiny' or model 'mlperf-tiny-" in message("mlperf-tyni")
     for name in ("fashion-mnits", "defualt", "zzzzzzzz"):
-        assert "for a model of your own, run `controller catalog import FILE`" in message(name)
+        assert "For a model of your own, run `controller catalog import FILE`" in message(name)
 
 
 def test_a_name_like_no_other_lists_the_known_ones() -> None:
@@ -85,7 +84,7 @@ def test_a_model_of_the_catalog_names_its_benchmarks() -> None:
 
 
 @pytest.mark.parametrize("model", CATALOG.all("model"), ids=lambda part: part.name)
-def test_every_model_of_the_catalog_can_be_scheduled_as_said(model: object) -> None:
+def test_every_model_of_the_catalog_can_be_scheduled_as_said(model: Component) -> None:
     name = model.name
     if CATALOG.has("benchmark", name) or CATALOG.has("suite", name):
         return
