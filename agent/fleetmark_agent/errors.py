@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fleetmark_cli.exit_codes import EXIT_REFUSED, EXIT_USAGE, Problem
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.failure_cause import FailureCause
 
 
 class Refusal(Exception):
@@ -15,12 +16,16 @@ class Refusal(Exception):
     Attributes:
         reason: why, for the operator.
         retryable: whether another attempt on this device may succeed.
+        cause: what is at fault; only faults of the device can quarantine it.
     """
 
-    def __init__(self, reason: str, *, retryable: bool) -> None:
+    def __init__(
+        self, reason: str, *, retryable: bool, cause: FailureCause = FailureCause.DEVICE
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.retryable = retryable
+        self.cause = cause
 
 
 def to_problem(error: Exception) -> Problem | None:

@@ -52,7 +52,11 @@ def _rename(component: Path, old: str, new: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["schedule", "fashion-mnis"], 3, ["'fashion-mnis'", "Did you mean 'fashion-mnist'?"]),
+        (
+            ["schedule", "fashion-mnis"],
+            3,
+            ["'fashion-mnis'", "Did you mean benchmark 'fashion-mnist'"],
+        ),
         (["schedule", "fashion-mnist", "--fleet", "!x86_64"], 3, ["device", "!x86_64"]),
         (["schedule", "fashion-mnist", "--scenario", "SingelStream"], 2, ["SingleStream"]),
         (["schedule", "fashion-mnist", "--param", "threads=0"], 2, ["threads", "1"]),

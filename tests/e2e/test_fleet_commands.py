@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -449,16 +450,29 @@ def test_two_configurations_alternate_on_one_device(fleet: Fleet) -> None:
 
 
 def test_a_device_on_which_jobs_fail_must_prove_itself(fleet: Fleet) -> None:
-    """Quarantine after two failed jobs, a power cycle, a failed check, a passed one."""
+    """Quarantine after two failures of what worked before, a power cycle, two health checks."""
     sick = fleet.folder / "marks" / "sick"
     sick.touch()
-    bad = str(fleet.folder / "nowhere")  # the program cannot leave its marks there: it fails
+    bad = fleet.marks / "nowhere"  # the program cannot leave its marks there: it fails
     arguments = ("--fleet", "name=two", "--max-attempts", "1", "--json")
-    for number in range(2):
-        repeat = ("--param", f"duration_s=0.{number + 1}")
+
+    def run(number: int) -> str:
+        repeat = ("--param", f"duration_s=0.{number}")
         out = ok(fleet, "schedule", "toy", "--param", f"marks={bad}", *repeat, *arguments)
-        failed = json.loads(out)["campaign_id"]
-        until_ended(fleet, failed)
+        campaign = str(json.loads(out)["campaign_id"])
+        until_ended(fleet, campaign)
+        return campaign
+
+    for number in (1, 2, 3):
+        assert states(fleet, run(number)) == {"FAILED"}
+    assert device(fleet, "two")["device"]["admin"]["failures"] == 0, "the job may be wrong"
+    bad.mkdir()
+    bad.chmod(0o777)
+    for number in (1, 2):
+        assert states(fleet, run(number)) == {"SUCCEEDED"}
+    shutil.rmtree(bad)
+    for number in (1, 2):
+        failed = run(number)
         assert states(fleet, failed) == {"FAILED"}
     assert device(fleet, "two")["device"]["admin"]["quarantined"]
     campaign = submit(fleet, "--fleet", "name=two")

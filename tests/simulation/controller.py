@@ -18,6 +18,7 @@ from fleetmark_agent.state import attempt_key
 from fleetmark_controller.engine.verification import COMPLETED
 from fleetmark_controller.evaluation.records import parse_sealed
 from fleetmark_controller.lifecycle import fencing
+from fleetmark_controller.lifecycle.failure_policy import cause_of_final
 from fleetmark_controller.lifecycle.retry_policy import AttemptOutcome
 from fleetmark_controller.lifecycle.states import AttemptState, JobState
 from fleetmark_controller.operations import campaigns, dispatch, results, sessions
@@ -499,7 +500,12 @@ class SimulatedController:
                 AttemptOutcome.VALID, "", False, _run_values(key, self.wall_ns())
             )
         else:
-            evaluation = Evaluation(AttemptOutcome.FAILED, "it failed", final.retryable)
+            cause = cause_of_final(
+                final.outcome, final.exit_code, final.retryable, final.provenance.get("failure")
+            )
+            evaluation = Evaluation(
+                AttemptOutcome.FAILED, "it failed", final.retryable, cause=cause
+            )
         run_id = f"run-{key.job_id}-{key.epoch}-{self.context.random.random()}"
         try:
             self.run(lambda c, fx, now: results.finalise(c, fx, now, key, run_id, evaluation))
@@ -516,6 +522,7 @@ def _report(device: str, message: m.AttemptReport) -> sessions.DeviceReport:
         reason,
         retryable,
         message.signed_order,
+        message.cause,
     )
 
 

@@ -18,6 +18,7 @@ from fleetmark_agent.state import ledger as ledgers
 from fleetmark_agent.state.attempt_key import LocalAttemptKey
 from fleetmark_agent.state.spool import Spool, SpoolFull
 from fleetmark_core.capabilities import Capabilities
+from fleetmark_core.failure_cause import FailureCause
 from fleetmark_core.lockfile import LOCK_FORMAT, Environment, Lockfile, Program
 from fleetmark_core.records import Final, Record, seal
 from tests.simulation.clock_and_events import SimulationContext
@@ -277,7 +278,15 @@ class SimulatedDevice:
             self._collect(key)
             return
         if self.context.chance(0.05):
-            self._later(0.01, h.JobRefused(key, "no room", self.context.random.random() < 0.5))
+            self._later(
+                0.01,
+                h.JobRefused(
+                    key,
+                    "no room",
+                    self.context.random.random() < 0.5,
+                    self.context.random.choice(list(FailureCause)),
+                ),
+            )
             return
         self.begin(key)
         self._later(0.001, h.JobRunning(key))
@@ -352,6 +361,7 @@ def records_of(key: LocalAttemptKey) -> list[Record]:
         retryable=chance.random() < 0.5,
         started_unix_ns=0,
         duration_ns=1,
+        provenance={"failure": {"cause": chance.choice([cause.value for cause in FailureCause])}},
     )
     return [*records, Record(len(records) + 1, "final", final.payload())]
 

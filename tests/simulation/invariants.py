@@ -28,6 +28,7 @@ def after_recovery(controller: SimulatedController, devices: list[SimulatedDevic
     _none("I4 one run an attempt", connection, _RUNS)
     _none("I5 every job is terminal", connection, _OPEN_JOBS)
     _none("I5 no attempt is left open", connection, _OPEN_ATTEMPTS)
+    _none("no job runs again where it crashed", connection, _CRASHED_AGAIN)
     for device in devices:
         if device.session is None:
             raise Violation(f"{device.name} did not come back")
@@ -85,5 +86,9 @@ _OFFICIAL = "SELECT job_id FROM run WHERE official = 1 GROUP BY 1 HAVING count(*
 _RUNS = "SELECT job_id, epoch FROM run GROUP BY 1, 2 HAVING count(*) > 1"
 _OPEN_JOBS = """SELECT job_id, state, reason FROM job
     WHERE state NOT IN ('SUCCEEDED', 'INVALID', 'FAILED', 'CANCELLED')"""
+# A lost attempt may crash after another one was dispatched to its device.
+_CRASHED_AGAIN = """SELECT crashed.job_id, crashed.epoch, later.epoch FROM attempt AS crashed
+    JOIN attempt AS later USING (job_id, device_id) WHERE later.epoch > crashed.epoch
+    AND crashed.failure_cause = 'crash' AND crashed.state = 'ABORTED'"""
 _OPEN_ATTEMPTS = """SELECT job_id, epoch, state FROM attempt
     WHERE state NOT IN ('DONE', 'REFUSED', 'ABORTED', 'LOST')"""

@@ -49,6 +49,10 @@ for process in busy:
     process.start()
 print("the toy begins", flush=True)
 print("a word of warning", file=sys.stderr, flush=True)
+if said.get("crash"):
+    import ctypes
+    print("the runtime reads address 0", file=sys.stderr, flush=True)
+    ctypes.string_at(0)
 step = 0
 while (left := end - time.monotonic()) > 0:
     os.write(3, json.dumps({"phase": "run", "done": step, "total": 0}).encode() + b"\\n")
@@ -87,6 +91,7 @@ def make_catalog(folder: Path, dataset_bytes: int = 0) -> Path:
         + _parameter("duration_s", "float")
         + _parameter("busy", "int")
         + _parameter("ballast_kib", "int")
+        + _parameter("crash", "int")
     )
     _write(
         folder / "benchmark" / NAME,

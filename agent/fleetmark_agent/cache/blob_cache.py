@@ -17,6 +17,7 @@ from fleetmark_agent.state.files import free_bytes, tree_bytes
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.digest import sha256_file
 from fleetmark_core.errors import FleetmarkError
+from fleetmark_core.failure_cause import FailureCause
 from fleetmark_core.lockfile import BlobRef
 from fleetmark_core.resource_model import size
 from fleetmark_core.retry import Backoff
@@ -139,7 +140,11 @@ class Cache:
                 return await asyncio.to_thread(self._commit, blob)
             except FleetmarkError as error:
                 if last:
-                    raise Refusal(f"{blob.name}: {error.what}", retryable=False) from error
+                    raise Refusal(
+                        f"{blob.name}: {error.what}",
+                        retryable=False,
+                        cause=FailureCause.UNCERTAIN,
+                    ) from error
             except OSError as error:
                 # The partial download would keep the disk full.
                 self.blobs.partial(blob.sha256).unlink(missing_ok=True)
@@ -185,6 +190,7 @@ class Cache:
                                 f"{blob.name}: the controller sent more than the "
                                 f"{blob.size_bytes} declared bytes",
                                 retryable=False,
+                                cause=FailureCause.CONTROLLER,
                             )
                         file.write(chunk)
                         backoff.reset()
@@ -192,7 +198,9 @@ class Cache:
                     raise TransportError(f"{blob.name}: the transfer is incomplete", temporary=True)
             except TransportError as error:
                 if not error.temporary:
-                    raise Refusal(f"{blob.name}: {error}", retryable=False) from error
+                    raise Refusal(
+                        f"{blob.name}: {error}", retryable=False, cause=FailureCause.CONTROLLER
+                    ) from error
                 if not patient:
                     raise
                 await asyncio.sleep(backoff.next_s())

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from fleetmark_agent.cache.blob_cache import Cache, storage_error
 from fleetmark_agent.errors import Refusal
-from fleetmark_agent.helpers import EXIT_OS_ERROR
+from fleetmark_agent.helpers import EXIT_BAD_WHEEL, EXIT_OS_ERROR
 from fleetmark_core.capabilities import Interpreter
+from fleetmark_core.failure_cause import FailureCause
 from fleetmark_core.lockfile import BlobRef, Environment, ProvidedPython
 from fleetmark_core.wheel_tags import wheel_rank
 
@@ -37,7 +38,11 @@ def choose_interpreter(
     ]
     if not fitting:
         have = ", ".join(sorted({found.version for found in interpreters})) or "none"
-        raise Refusal(f"the job requires Python {wanted}, the device has {have}", retryable=False)
+        raise Refusal(
+            f"the job requires Python {wanted}, the device has {have}",
+            retryable=False,
+            cause=FailureCause.JOB,
+        )
     misfit = ""
     for found in fitting:
         names = [
@@ -46,7 +51,7 @@ def choose_interpreter(
         if not names:
             return found
         misfit = misfit or f"{names[0]} does not fit {found.path} ({found.platforms[0]})"
-    raise Refusal(misfit, retryable=False)
+    raise Refusal(misfit, retryable=False, cause=FailureCause.JOB)
 
 
 def environment_key(environment: Environment, interpreter: Interpreter) -> str:
@@ -158,7 +163,13 @@ def _refuse(code: int, error_text: str, cache: Cache, what: str, verdict: str) -
         error = OSError(int(number) if number.isdecimal() else 0, text)
         raise storage_error(error, cache.root, what)
     if code != 0:
-        raise Refusal(f"{verdict}: {error_text}", retryable=code < 0)
+        # A file that is not as declared fails on every device; one that does not run, on this one.
+        uncertain = code == EXIT_BAD_WHEEL
+        raise Refusal(
+            f"{verdict}: {error_text}",
+            retryable=code < 0,
+            cause=FailureCause.UNCERTAIN if uncertain else FailureCause.DEVICE,
+        )
 
 
 async def _helped(name: str, spec: dict[str, object], cache: Cache) -> tuple[int, str]:

@@ -41,6 +41,7 @@ from fleetmark_agent.state.spool import SpoolFull
 from fleetmark_agent.state.status_file import write_status
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.failure_cause import FailureCause
 from fleetmark_core.log import get_logger
 from fleetmark_core.records import Record
 from fleetmark_core.regular_file import read_regular
@@ -243,7 +244,9 @@ class Daemon:
         try:
             attempt = AttemptRunner(action.key, action.order, self.site, self._on_attempt_event)
         except FleetmarkError as error:
-            self._on_attempt_event(h.JobRefused(action.key, str(error), retryable=False))
+            self._on_attempt_event(
+                h.JobRefused(action.key, str(error), retryable=False, cause=FailureCause.CONTROLLER)
+            )
             return
         self._logs.add(action.key, action.order).info("attempt accepted")
         self.attempts[action.key] = attempt

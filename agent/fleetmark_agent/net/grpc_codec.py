@@ -15,6 +15,7 @@ from fleetmark_agent.net.transport import TransportError
 from fleetmark_agent.session import messages as m
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.errors import ErrorKind
+from fleetmark_core.failure_cause import FailureCause
 from fleetmark_core.regular_file import open_regular
 from fleetmark_core.serde import to_plain
 from fleetmark_protos import PROTOCOL_VERSION
@@ -227,6 +228,11 @@ def _capabilities(capabilities: Capabilities) -> capabilities_pb2.Capabilities:
     return capabilities_pb2.Capabilities(**to_plain(capabilities))
 
 
+_CAUSES = {
+    cause: session_pb2.FailureCause.Value(f"FAILURE_CAUSE_{cause.name}") for cause in FailureCause
+}
+
+
 def _report(report: m.AttemptReport) -> session_pb2.AttemptReport:
     progress = report.progress
     return session_pb2.AttemptReport(
@@ -238,6 +244,7 @@ def _report(report: m.AttemptReport) -> session_pb2.AttemptReport:
         reason=report.reason,
         retryable=report.retryable,
         signed_order=report.signed_order,
+        cause=_CAUSES[report.cause] if report.cause else session_pb2.FAILURE_CAUSE_UNSPECIFIED,
     )
 
 

@@ -6,6 +6,7 @@ from fleetmark_agent.cache.blob_cache import Cache
 from fleetmark_agent.errors import Refusal
 from fleetmark_agent.fingerprint import memory
 from fleetmark_agent.state.files import free_bytes
+from fleetmark_core.failure_cause import FailureCause
 from fleetmark_core.order import Order
 from fleetmark_core.resource_model import (
     HELPERS_BYTES,
@@ -31,18 +32,19 @@ def check(order: Order, cache: Cache, available_bytes: int | None) -> None:
         Refusal: the job does not fit; the message names both figures.
     """
     needs = ResourceNeeds(order.memory_bytes, order.environment_bytes, order.output_bytes)
-    reasons = []
+    memory_reason = disk_reason = ""
     if available_bytes is not None:
-        reasons.append(memory_shortage(needs, max(0, available_bytes - HELPERS_BYTES)))
+        memory_reason = memory_shortage(needs, max(0, available_bytes - HELPERS_BYTES))
     if order.environment_bytes or order.output_bytes:
         free = free_bytes(cache.root) - cache.min_free_bytes
         if disk_shortage(needs, order.bundle_bytes, free):
             # Measured only now, because the size of the cache takes time to compute.
             room = max(0, free + cache.used_bytes())
-            reasons.append(disk_shortage(needs, order.bundle_bytes, room))
-    found = [reason for reason in reasons if reason]
+            disk_reason = disk_shortage(needs, order.bundle_bytes, room)
+    found = [reason for reason in (memory_reason, disk_reason) if reason]
     if found:
-        raise Refusal(", and ".join(found), retryable=False)
+        cause = FailureCause.JOB if memory_reason else FailureCause.DEVICE
+        raise Refusal(", and ".join(found), retryable=False, cause=cause)
 
 
 def available_memory() -> int | None:

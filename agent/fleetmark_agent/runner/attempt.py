@@ -110,7 +110,7 @@ class AttemptRunner:
         except Refusal as refusal:
             self._log.warning("attempt refused", reason=refusal.reason)
             await asyncio.to_thread(self.workspace.remove)
-            self._tell(JobRefused(self.key, refusal.reason, refusal.retryable))
+            self._tell(JobRefused(self.key, refusal.reason, refusal.retryable, refusal.cause))
         except Exception as error:
             # A bug of the agent: report it to the controller and free the device.
             self._log.failure("attempt failed", error)

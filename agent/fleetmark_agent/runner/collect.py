@@ -20,6 +20,12 @@ from fleetmark_agent.runner.workspace import POWER_ROLE, Workspace
 from fleetmark_agent.state.spool import Spool
 from fleetmark_core.atomic_file import sync_file, sync_folder, write_atomic
 from fleetmark_core.digest import canonical_json, sha256_file
+from fleetmark_core.failure_cause import (
+    CRASH_SIGNALS,
+    FailureCause,
+    cause_of_exit,
+    signal_name,
+)
 from fleetmark_core.lockfile import DeclaredOutput
 from fleetmark_core.records import MAX_PAYLOAD_BYTES, Final, record_digest, seal
 from fleetmark_core.regular_file import open_regular, read_regular
@@ -57,6 +63,9 @@ class JobResult:
     retryable: bool
     started_unix_ns: int
     duration_ns: int
+    cause: FailureCause | None = None
+    """Cause of a failure; None if the job completed."""
+    signal_number: int | None = None
 
 
 def evaluate_exit(
@@ -72,12 +81,14 @@ def evaluate_exit(
     """
     if outcome is None:
         reason = "the job's supervisor was killed before it could say what became of the job"
-        return JobResult("failed", reason, None, True, 0, 0)
-    code = outcome["exit_code"]
+        return JobResult("failed", reason, None, True, 0, 0, cause_of_exit(None))
+    code: int | None = outcome["exit_code"]
+    number: int = outcome.get("signal") or 0
     started, duration = int(outcome["started_unix_ns"]), int(outcome["duration_ns"])
 
     def result(kind: str, reason: str, retryable: bool) -> JobResult:
-        return JobResult(kind, reason, code, retryable, started, duration)
+        cause = None if kind == "completed" else cause_of_exit(outcome["outcome"], code, number)
+        return JobResult(kind, reason, code, retryable, started, duration, cause, number or None)
 
     if outcome["outcome"] == "timeout":
         return result("timeout", f"not done after its time limit of {timeout_s:g} s", False)
@@ -86,7 +97,11 @@ def evaluate_exit(
     if outcome["outcome"] == "limit":
         return result("failed", _passed(outcome["passed"]), False)
     if outcome["outcome"] == "signaled":
-        return result("failed", f"killed by signal {outcome['signal']}{_quoted(reported)}", True)
+        # A program that crashed will crash again with the same input on the same device.
+        crashed = number in CRASH_SIGNALS
+        verb = "crashed with" if crashed else "killed by"
+        reason = f"{verb} {signal_name(number)}{_quoted(reported)}"
+        return result("failed", reason, not crashed)
     if code:
         meaning = f" ({_EXIT_TEXTS[code]})" if code in _EXIT_TEXTS else ""
         reason = f"the program ended with exit code {code}{meaning}{_quoted(reported)}"
@@ -153,6 +168,7 @@ def make_plan(
         "telemetry": notes,
         "peak_memory_bytes": (outcome or {}).get("peak_memory_bytes"),
         "cpu_s": _cpu_s(outcome),
+        **_failure(result),
     }
     final = Final(
         count=len(entries) + 1,
@@ -168,6 +184,16 @@ def make_plan(
     entries.append(("final", _fitting(final)))
     lines = [json.dumps([kind, payload.decode()]) for kind, payload in entries]
     write_atomic(workspace.plan, "\n".join(lines).encode())
+
+
+def _failure(result: JobResult) -> dict[str, Any]:
+    """Return the provenance of a failure.
+
+    It is not in fields of its own, because older controllers reject unknown fields.
+    """
+    if result.cause is None:
+        return {}
+    return {"failure": {"cause": result.cause.value, "signal": result.signal_number}}
 
 
 def keep_power(workspace: Workspace) -> None:

@@ -9,18 +9,27 @@ _BEGINNING = 100
 _TRACEBACK = "Traceback (most recent call last):"
 _HARNESS = "fleetmark: "
 """Prefix of the last message that the harness itself writes."""
+_FATAL = ("Fatal Python error: ", "terminate called ")
+"""First words of a crash that Python's faulthandler or the C++ runtime reports."""
+_STACK = ("Current thread 0x", "Thread 0x", "Extension modules: ", "<no Python frame>")
+"""First words of the lines with which faulthandler continues: they do not name the cause."""
 _GAP = " … "
 
 
 def error_text(written: str) -> str:
     """Return the last error message in `written` as one line of at most `MAX_LENGTH` characters.
 
-    This is the harness's own last message, else the message of the last Python exception with all
-    its lines, else the last line. A longer message keeps its beginning and its end, because the end
-    names the cause.
+    This is the harness's own last message, else the report of a crash, else the message of the last
+    Python exception with all its lines, else the last line. A longer message keeps its beginning
+    and its end, because the end names the cause.
     """
     lines = [line.rstrip() for line in written.splitlines() if line.strip()]
-    text = " ".join(line.strip() for line in lines[_start(lines) :])
+    start = _start(lines)
+    end = next(
+        (place for place in range(start + 1, len(lines)) if lines[place].startswith(_STACK)),
+        len(lines),
+    )
+    text = " ".join(line.strip() for line in lines[start:end])
     shown = "".join(char if char.isprintable() else " " for char in text).strip()
     if len(shown) <= MAX_LENGTH:
         return shown
@@ -38,6 +47,9 @@ def _start(lines: list[str]) -> int:
     own = [place for place in after if lines[place].startswith(_HARNESS)]
     if own:
         return own[-1]
+    fatal = [place for place in after if lines[place].startswith(_FATAL)]
+    if fatal:
+        return fatal[-1]
     if not traces:
         return last
     # Frames are indented; the message follows them.

@@ -12,6 +12,7 @@ from fleetmark_agent.cache.blob_cache import Cache, Download
 from fleetmark_agent.errors import Refusal
 from fleetmark_agent.state.trust_store import Trust, TrustStore
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.failure_cause import FailureCause
 from fleetmark_core.lockfile import BlobRef
 from fleetmark_core.order import Order, is_signed
 from fleetmark_core.release import MAX_RELEASE_BYTES
@@ -89,7 +90,11 @@ async def verify_order(
 def untrusted_order_error(kind: ErrorKind, what: str) -> Refusal:
     """Return the refusal of an untrusted order; it names the failed check."""
     name = _CHECK_NAMES.get(kind, kind.name.lower().replace("_", " "))
-    return Refusal(f"untrusted ({name}): {what}", retryable=kind in _AGAIN)
+    return Refusal(
+        f"untrusted ({name}): {what}",
+        retryable=kind in _AGAIN,
+        cause=FailureCause.CONTROLLER,
+    )
 
 
 async def _ask(

@@ -32,6 +32,7 @@ from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.capabilities import Capabilities, Interpreter
 from fleetmark_core.digest import sha256_hex
 from fleetmark_core.errors import FleetmarkError
+from fleetmark_core.failure_cause import FailureCause
 from fleetmark_core.lockfile import BlobRef, Lockfile, parse_lockfile
 from fleetmark_core.order import Order
 from fleetmark_core.regular_file import read_regular
@@ -80,6 +81,7 @@ async def fetch_lock(
         raise Refusal(
             f"the lockfile has {order.lock_bytes} bytes, expected 1 to {MAX_LOCK_BYTES}",
             retryable=False,
+            cause=FailureCause.CONTROLLER,
         )
     blob = BlobRef("lock", order.lock_sha256, order.lock_bytes)
     if cache.lacking([blob]):
@@ -89,7 +91,7 @@ async def fetch_lock(
     try:
         lock = parse_lockfile(read_regular(path))
     except FleetmarkError as error:
-        raise Refusal(str(error), retryable=False) from error
+        raise Refusal(str(error), retryable=False, cause=FailureCause.CONTROLLER) from error
     provided = lock.environment.provided
     pythons = (
         capabilities.interpreters if provided is None else (provided_interpreter(provided, cache),)
@@ -208,6 +210,7 @@ def expand_command(
         raise Refusal(
             f"the command {lock.program.command!r} does not begin with an absolute path",
             retryable=False,
+            cause=FailureCause.JOB,
         )
     return words
 

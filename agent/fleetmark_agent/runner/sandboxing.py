@@ -31,6 +31,7 @@ from fleetmark_agent.sandbox.plan import (
 from fleetmark_agent.sandbox.prove import means_of
 from fleetmark_core import sandbox_levels
 from fleetmark_core.atomic_file import write_atomic
+from fleetmark_core.failure_cause import FailureCause
 from fleetmark_core.resource_model import HELPERS_BYTES
 
 _PROCESSES, _PROCESSES_PER_CORE = 512, 16
@@ -63,6 +64,7 @@ def check(bundle: Bundle, site: RunnerContext) -> None:
             f"the job requires sandbox level {wanted} or stronger, this device has {level}: "
             "`agent doctor` shows how to raise it",
             retryable=False,
+            cause=FailureCause.JOB,
         )
     program = bundle.lock.program
     if program.network and not site.settings.allow_network:
@@ -70,6 +72,7 @@ def check(bundle: Bundle, site: RunnerContext) -> None:
             "the job requires network access, which its sandbox blocks: start the agent with "
             "--allow-network to allow it",
             retryable=False,
+            cause=FailureCause.JOB,
         )
 
 

@@ -11,6 +11,7 @@ from fleetmark_agent.session.messages import AgentMessage, AttemptRef, Controlle
 from fleetmark_agent.state.attempt_key import LocalAttemptKey
 from fleetmark_agent.state.ledger import Ledger
 from fleetmark_core.capabilities import Capabilities
+from fleetmark_core.failure_cause import FailureCause
 from fleetmark_core.shared_repr import SharedRepr
 
 # --- events ---
@@ -72,6 +73,7 @@ class JobRefused(SharedRepr):
     key: LocalAttemptKey
     reason: str
     retryable: bool
+    cause: FailureCause
 
 
 @dataclass(frozen=True, repr=False)

@@ -68,6 +68,7 @@ from fleetmark_agent.state.attempt_key import LocalAttemptKey
 from fleetmark_agent.state.ledger import AttemptStatus, Ledger, LedgerEntry
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.errors import FleetmarkError
+from fleetmark_core.failure_cause import FailureCause
 from fleetmark_core.retry import Backoff
 from fleetmark_protos import PROTOCOL_VERSION
 
@@ -106,6 +107,8 @@ class HeldAttempt:
     state: ReportedState
     reason: str = ""
     retryable: bool = False
+    cause: FailureCause | None = None
+    """Cause of a refused or aborted attempt."""
     progress: Progress | None = None
     announced: bool = False
     """True if reports may include the attempt: its acceptance is durable."""
@@ -148,7 +151,13 @@ class Session:
                 AttemptStatus.ABORTED: ReportedState.ABORTED,
             }[entry.standing]
             held = HeldAttempt(
-                entry.key, entry.order, state, entry.reason, entry.retryable, announced=True
+                entry.key,
+                entry.order,
+                state,
+                entry.reason,
+                entry.retryable,
+                entry.cause,
+                announced=True,
             )
             if state is ReportedState.UPLOADING:
                 held.last_seq = spooled.get(entry.key, 0)
@@ -297,41 +306,47 @@ class Session:
             return [Send(self._report(held))] if held.announced and not held.leaving else []
         if not key.is_valid():
             return []
-        fault, retryable = self._why_refused(offer)
+        fault, retryable, cause = self._why_refused(offer)
         held = HeldAttempt(key, offer.order, ReportedState.PREPARING)
         if fault:
-            held = HeldAttempt(key, b"", ReportedState.REFUSED, fault, retryable)
+            held = HeldAttempt(key, b"", ReportedState.REFUSED, fault, retryable, cause)
         self.held[key] = held
         self.highest_epoch = max(self.highest_epoch, key.epoch)
         return [self._persist()]
 
-    def _why_refused(self, offer: Offer) -> tuple[str, bool]:
-        """Return why the offer must be refused (empty if not), and whether a retry may succeed."""
+    def _why_refused(self, offer: Offer) -> tuple[str, bool, FailureCause]:
+        """Return why the offer must be refused, whether a retry may succeed, and the cause.
+
+        The first is empty if the offer can be accepted.
+        """
+        device, controller = FailureCause.DEVICE, FailureCause.CONTROLLER
         ref = offer.attempt
         if ref.device_id != self.identity.device_id:
-            return "the offer names another device", False
+            return "the offer names another device", False, controller
         if ref.epoch <= self.highest_epoch:
             return (
                 f"epoch {ref.epoch} is not above {self.highest_epoch}, the highest known epoch",
                 True,
+                controller,
             )
         from fleetmark_core.order import parse_order
 
         try:
             order = parse_order(offer.order)
         except FleetmarkError as error:
-            return str(error), False
+            return str(error), False, controller
         if (order.device_id, order.job_id, order.epoch) != (ref.device_id, ref.job_id, ref.epoch):
-            return "the order belongs to another attempt", False
+            return "the order belongs to another attempt", False, controller
         if self._leaving is not None:
-            return "the agent is shutting down", True
+            return "the agent is shutting down", True, device
         if not self.idle:
             running = self._in(*_UNFINISHED)
             return (
                 f"busy with job {running[0].key.job_id}" if running else "the device is busy",
                 True,
+                device,
             )
-        return self._obstacle, True
+        return self._obstacle, True, device
 
     def _stop(self, stop: Stop, now: float, *, final: bool = False) -> list[Action]:
         """Apply a `Stop`.
@@ -354,6 +369,7 @@ class Session:
                 ReportedState.ABORTED,
                 "the attempt was stopped before its offer arrived",
                 retryable=True,
+                cause=FailureCause.CONTROLLER,
             )
             return [self._persist()]
         if held.leaving:
@@ -365,7 +381,9 @@ class Session:
             # The `Stop` crossed the end of the job. A finished result is uploaded in any case.
             return []
         if held.state is ReportedState.UPLOADING or not held.announced:
-            return self._give_up(held, ReportedState.ABORTED, reason, retryable=False)
+            return self._give_up(
+                held, ReportedState.ABORTED, reason, retryable=False, cause=FailureCause.CONTROLLER
+            )
         if held.stop_reason is None:
             held.stop_reason = reason
             return [StopJob(key, reason)]
@@ -385,7 +403,11 @@ class Session:
             return []
         if isinstance(event, JobRefused) and held.stop_reason is None:
             given_up = self._give_up(
-                held, ReportedState.REFUSED, event.reason, retryable=event.retryable
+                held,
+                ReportedState.REFUSED,
+                event.reason,
+                retryable=event.retryable,
+                cause=event.cause,
             )
             return [*given_up, *self._send_heartbeat(now)]
         if isinstance(event, JobEnded):
@@ -397,7 +419,9 @@ class Session:
         fault = event.reason if isinstance(event, JobStopped) else ""
         reason = held.stop_reason or fault or "the job was stopped on the device"
         retryable = self._leaving is not None or held.stop_reason is None
-        given_up = self._give_up(held, ReportedState.ABORTED, reason, retryable=retryable)
+        given_up = self._give_up(
+            held, ReportedState.ABORTED, reason, retryable=retryable, cause=FailureCause.DEVICE
+        )
         return [*given_up, *self._send_heartbeat(now)]
 
     def _uploaded(self, event: UploadDone | UploadFailed, now: float) -> list[Action]:
@@ -462,6 +486,7 @@ class Session:
                 continue
             if held.state is ReportedState.PREPARING:
                 held.state, held.retryable = ReportedState.REFUSED, True
+                held.cause = FailureCause.DEVICE
                 held.reason = (
                     f"the device cannot store that it accepted the attempt: {event.reason}"
                 )
@@ -479,12 +504,20 @@ class Session:
                 ReportedState.REFUSED: AttemptStatus.REFUSED,
                 ReportedState.ABORTED: AttemptStatus.ABORTED,
             }.get(held.state, AttemptStatus.ACCEPTED)
-            yield LedgerEntry(held.key, standing, held.order, held.reason, held.retryable)
+            yield LedgerEntry(
+                held.key, standing, held.order, held.reason, held.retryable, held.cause
+            )
 
     def _give_up(
-        self, held: HeldAttempt, state: ReportedState, reason: str, *, retryable: bool
+        self,
+        held: HeldAttempt,
+        state: ReportedState,
+        reason: str,
+        *,
+        retryable: bool,
+        cause: FailureCause,
     ) -> list[Action]:
-        held.state, held.reason, held.retryable = state, reason, retryable
+        held.state, held.reason, held.retryable, held.cause = state, reason, retryable, cause
         held.stop_reason = held.progress = None
         if not held.announced:
             return [self._persist()]
@@ -560,7 +593,9 @@ class Session:
         actions: list[Action] = []
         for held in self._in(*_UNFINISHED):
             if not held.announced:
-                actions += self._give_up(held, ReportedState.ABORTED, reason, retryable=True)
+                actions += self._give_up(
+                    held, ReportedState.ABORTED, reason, retryable=True, cause=FailureCause.DEVICE
+                )
             elif held.stop_reason is None:
                 held.stop_reason = reason
                 actions.append(StopJob(held.key, reason))
@@ -585,7 +620,9 @@ class Session:
         ref = AttemptRef(
             self.identity.device_id, held.key.job_id, held.key.epoch, self.identity.boot_id
         )
-        return AttemptReport(ref, held.state, held.progress, held.reason, held.retryable)
+        return AttemptReport(
+            ref, held.state, held.progress, held.reason, held.retryable, cause=held.cause
+        )
 
     def _reports(self) -> tuple[AttemptReport, ...]:
         shown = [held for held in self.held.values() if held.announced and not held.leaving]

@@ -11,6 +11,7 @@ from enum import Enum
 
 from fleetmark_agent.state.attempt_key import LocalAttemptKey
 from fleetmark_core.capabilities import Capabilities
+from fleetmark_core.failure_cause import FailureCause
 from fleetmark_core.records import Record
 from fleetmark_core.shared_repr import SharedRepr
 
@@ -51,7 +52,7 @@ class Progress(SharedRepr):
 
 @dataclass(frozen=True, repr=False)
 class AttemptReport(SharedRepr):
-    """State of one attempt; `reason` and `retryable` apply to REFUSED and ABORTED.
+    """State of one attempt; `reason`, `retryable` and `cause` apply to REFUSED and ABORTED.
 
     Only a hello carries `signed_order`: for a controller that was restored from an older backup.
     """
@@ -62,6 +63,7 @@ class AttemptReport(SharedRepr):
     reason: str = ""
     retryable: bool = False
     signed_order: bytes = b""
+    cause: FailureCause | None = None
 
 
 # --- from the agent ---

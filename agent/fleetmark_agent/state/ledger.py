@@ -15,6 +15,7 @@ from typing import Any
 
 from fleetmark_agent.state.attempt_key import LocalAttemptKey
 from fleetmark_agent.state.files import Files
+from fleetmark_core.failure_cause import FailureCause, parse_cause
 
 LEDGER_NAME = "ledger.json"
 SPOOL_FOLDER = "spool"
@@ -42,6 +43,7 @@ class LedgerEntry:
     order: bytes = b""
     reason: str = ""
     retryable: bool = False
+    cause: FailureCause | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ def save(files: Files, ledger: Ledger) -> None:
                 "order": base64.b64encode(entry.order).decode(),
                 "reason": entry.reason,
                 "retryable": entry.retryable,
+                "cause": entry.cause.value if entry.cause else None,
             }
             for entry in ledger.entries
         ],
@@ -121,4 +124,6 @@ def _entry(item: dict[str, Any]) -> LedgerEntry:
         base64.b64decode(item["order"], validate=True),
         str(item["reason"]),
         bool(item["retryable"]),
+        # Older agents write no cause.
+        parse_cause(item.get("cause")),
     )

@@ -10,6 +10,7 @@ from typing import Any
 from fleetmark_catalog.load.catalog import Catalog
 from fleetmark_catalog.load.model import Component
 from fleetmark_catalog.resolve.selection import Selection, alternatives, select
+from fleetmark_catalog.resolve.unknown_benchmark import unknown_benchmark_error
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.modes import modes_of
 from fleetmark_core.parameter_values import parse_value
@@ -128,13 +129,7 @@ def _members(catalog: Catalog, name: str) -> list[_Member]:
         ]
     if catalog.has("benchmark", name):
         return [_Member(catalog.get("benchmark", name))]
-    names = [part.name for part in (*catalog.all("benchmark"), *catalog.all("suite"))]
-    raise FleetmarkError(
-        ErrorKind.NOT_FOUND,
-        f"the catalog has no benchmark or suite {name!r}",
-        "",
-        hint(name, names),
-    )
+    raise unknown_benchmark_error(catalog, name)
 
 
 def _modes(

@@ -19,6 +19,7 @@ from fleetmark_catalog.resolve.result import (
     Source,
     WheelSource,
 )
+from fleetmark_catalog.resolve.runtime_formats import ANOTHER_FORMAT, format_mismatch
 from fleetmark_catalog.resolve.selection import CONTENT, Selection, select
 from fleetmark_catalog.resolve.solver import PackageRequirement, SolvedPackage, Solver
 from fleetmark_catalog.resolve.wheel_match import fit, platforms
@@ -52,7 +53,8 @@ def resolve(
     that knows the built wheels, before it is used.
 
     Raises:
-        FleetmarkError: the configuration names something that the catalog does not have.
+        FleetmarkError: the configuration names something that the catalog does not have, or a
+            runtime that does not read the model.
     """
     selection = select(
         catalog, catalog.get("benchmark", configuration.benchmark), (), configuration.variations
@@ -75,6 +77,7 @@ def resolve(
         solver = Solver(catalog, interpreter, subject)
         packages = solver.solve(needs)
         if packages is not None:
+            _check_format(selection, packages)
             minor = ".".join(interpreter.version.split(".")[:2])
             lock = _lock(selection, packages, minor, harness, offer)
             builds = tuple(_builds(packages))
@@ -139,6 +142,24 @@ def _misfits(selection: Selection, subject: Subject) -> Iterator[str]:
             reason = misfit(variation.when, subject)
             if reason:
                 yield f"variation {word} of {part.id} needs {variation.when}: {reason}"
+
+
+def _check_format(selection: Selection, packages: tuple[SolvedPackage, ...]) -> None:
+    """Check that the chosen runtime reads the model.
+
+    Raises:
+        FleetmarkError: NOTHING_FITS: it does not, which is so on every device.
+    """
+    for chosen in packages:
+        if chosen.role != "runtime":
+            continue
+        adapter = chosen.component.body.get("adapter", chosen.component.name)
+        for part in selection.components:
+            if part.kind == "model":
+                form = str(selection.body(part).get("format", ""))
+                reason = format_mismatch(part.id, form, chosen.component.id, adapter)
+                if reason:
+                    raise FleetmarkError(ErrorKind.NOTHING_FITS, reason, "", ANOTHER_FORMAT)
 
 
 def _lock(

@@ -17,6 +17,7 @@ from fleetmark_controller.store.results.public_views import Value
 from fleetmark_core.clock import NS_PER_S, now_unix_ns
 from fleetmark_core.device_names import RULE, is_device_name
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.failure_cause import FailureCause
 from fleetmark_core.records import Record
 from fleetmark_protos.channel import MAX_ORDER_BYTES
 from fleetmark_protos.v1 import common_pb2, jobs_pb2, results_pb2, session_pb2
@@ -51,7 +52,14 @@ def report_from(message: session_pb2.AttemptReport) -> DeviceReport:
         state_from(message.state),
         validation.text(message.reason, MAX_REASON),
         message.retryable,
+        cause=_CAUSES.get(message.cause),
     )
+
+
+_CAUSES = {
+    session_pb2.FailureCause.Value(f"FAILURE_CAUSE_{cause.name}"): cause for cause in FailureCause
+}
+"""A cause that is not set, or that only a newer agent knows, is not in the table."""
 
 
 def _named_in_hello(message: session_pb2.AttemptReport) -> DeviceReport:

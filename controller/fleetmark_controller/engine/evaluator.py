@@ -25,6 +25,7 @@ from fleetmark_controller.store.jobs.attempts import AttemptKey
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.clock import now_unix_ns
 from fleetmark_core.errors import FleetmarkError
+from fleetmark_core.failure_cause import FailureCause
 from fleetmark_core.ids import uuid7
 
 _MAX_CAUSE = 300
@@ -81,7 +82,9 @@ class Evaluator:
             # in the same way, and the job would stay in VERIFYING.
             await self._log_failure(key, error)
             reason = f"the evaluation of its results failed: {_cause(error)}"
-            await self._store(key, Evaluation(AttemptOutcome.FAILED, reason))
+            await self._store(
+                key, Evaluation(AttemptOutcome.FAILED, reason, cause=FailureCause.CONTROLLER)
+            )
         finally:
             self._evaluating.discard(key)
 
@@ -112,6 +115,7 @@ class Evaluator:
             return Evaluation(
                 AttemptOutcome.FAILED,
                 "the evaluation of its logs failed: the worker process died twice",
+                cause=FailureCause.CONTROLLER,
             )
         return await asyncio.to_thread(build_run, evidence, facts, self._blobs, now_unix_ns())
 

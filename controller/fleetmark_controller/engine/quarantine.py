@@ -23,7 +23,7 @@ from fleetmark_controller.store.db.reader import Reader
 from fleetmark_controller.store.devices import device_admin, devices
 from fleetmark_controller.store.devices.device_admin import DeviceAdminState
 from fleetmark_controller.store.jobs import campaigns
-from fleetmark_controller.store.jobs.scheduler_view import HEALTH_CHECK
+from fleetmark_controller.store.jobs.campaigns import HEALTH_CHECK
 from fleetmark_core.clock import NS_PER_S, now_unix_ns, parse_iso
 from fleetmark_core.errors import FleetmarkError
 from fleetmark_core.ids import uuid7

@@ -8,6 +8,7 @@ from typing import Any
 
 from fleetmark_controller.evaluation import records as reported
 from fleetmark_controller.evaluation.evaluate import RunFacts, RunInputs
+from fleetmark_controller.lifecycle.failure_policy import cause_of_final
 from fleetmark_controller.lifecycle.retry_policy import AttemptOutcome
 from fleetmark_controller.loadgen.mllog import clean_text
 from fleetmark_controller.operations.results import Evaluation
@@ -20,6 +21,7 @@ from fleetmark_controller.store.results.runs import RunFile
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.clock import iso
 from fleetmark_core.errors import FleetmarkError
+from fleetmark_core.failure_cause import FailureCause
 from fleetmark_core.lockfile import Lockfile
 from fleetmark_core.order import Order, parse_order
 from fleetmark_core.records import Final
@@ -64,23 +66,33 @@ def gather(
         final = reported.parse_sealed(stored)
         files = tuple(RunFile(*file) for file in reported.parse_files(stored, lock))
         telemetry = reported.parse_telemetry(stored)
-        if final.outcome == COMPLETED:
-            reported.check_result(final)
     except FleetmarkError as error:
-        # Both reasons contain data from the device.
-        return Evaluation(
-            AttemptOutcome.FAILED, clean_text(f"the device sent invalid records: {error}")
-        )
-    if final.outcome != COMPLETED:
+        return _invalid_records(error, FailureCause.DEVICE)
+    if final.outcome == COMPLETED:
+        try:
+            reported.check_result(final)
+        except FleetmarkError as error:
+            # The program wrote the result; the agent only passes it on.
+            return _invalid_records(error, FailureCause.JOB)
+    else:
         reason = (
             clean_text(final.reason) or f"the job ended with outcome {clean_text(final.outcome)}"
         )
-        return Evaluation(AttemptOutcome.FAILED, reason, final.retryable)
+        cause = cause_of_final(
+            final.outcome, final.exit_code, final.retryable, final.provenance.get("failure")
+        )
+        return Evaluation(AttemptOutcome.FAILED, reason, final.retryable, cause=cause)
     job = jobs.get(connection, key.job_id)
     asked = order.parameters if job is None else job.configuration["parameters"]
     return Evidence(
         key, order, lock, final, files, telemetry, device, received_unix_ns, dict(asked)
     )
+
+
+def _invalid_records(error: FleetmarkError, cause: FailureCause) -> Evaluation:
+    # The text contains data from the device.
+    reason = clean_text(f"the device sent invalid records: {error}")
+    return Evaluation(AttemptOutcome.FAILED, reason, cause=cause)
 
 
 def inputs(evidence: Evidence, blobs: BlobFolder) -> RunInputs:

@@ -69,7 +69,7 @@ class ControllerSettings:
     cool_down_s: float = 0.0
     """Shortest pause of a device between two jobs."""
     quarantine_after: int = 3
-    """So many jobs that fail one after another quarantine a device; 0: never."""
+    """So many jobs that a device lets fail one after another quarantine it; 0: never."""
     health_check: str = "fashion-mnist"
     """Benchmark that a quarantined device must pass to return. Empty: only operators release it."""
     health_check_retry_s: float = 600.0

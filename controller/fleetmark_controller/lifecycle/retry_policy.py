@@ -70,5 +70,26 @@ def after_attempt(
     return JobTransition(JobState.FAILED, reason)
 
 
+MAX_CRASHES = 2
+"""Number of devices on which a job may crash before it fails."""
+
+
+def after_crash(crashes: int, has_other_device: bool) -> str:
+    """Return why a job that crashed is not retried; empty if one other device may try it.
+
+    The same program with the same model crashes again on the same device, so that device never
+    runs the job again.
+
+    Args:
+        crashes: number of attempts of the job that crashed, with this one.
+        has_other_device: whether the job can run on a device on which it has not crashed.
+    """
+    if crashes >= MAX_CRASHES:
+        return f"not retried: it crashed on {crashes} devices"
+    if not has_other_device:
+        return "not retried: it would crash again, and no other device of the job can run it"
+    return ""
+
+
 def _queued(state: JobState) -> JobState | None:
     return None if state is JobState.QUEUED else JobState.QUEUED

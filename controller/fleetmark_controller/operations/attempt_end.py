@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 
+from fleetmark_controller.lifecycle.failure_policy import (
+    NEEDS_EVIDENCE,
+    counts_towards_quarantine,
+)
 from fleetmark_controller.lifecycle.retry_policy import (
     AttemptOutcome,
     JobFacts,
     JobTransition,
     after_attempt,
+    after_crash,
 )
 from fleetmark_controller.lifecycle.states import (
     ATTEMPT_TERMINAL,
@@ -18,7 +23,9 @@ from fleetmark_controller.lifecycle.states import (
 )
 from fleetmark_controller.operations.effects import AttemptEnd, Effects
 from fleetmark_controller.store.devices import device_admin
-from fleetmark_controller.store.jobs import attempts, job_options, jobs
+from fleetmark_controller.store.jobs import attempts, campaigns, job_options, jobs
+from fleetmark_controller.store.results import runs
+from fleetmark_core.failure_cause import FailureCause
 
 _STATE = {
     AttemptOutcome.VALID: AttemptState.DONE,
@@ -39,8 +46,12 @@ def end_attempt(
     ending: AttemptOutcome,
     reason: str,
     retryable: bool = False,
+    cause: FailureCause = FailureCause.DEVICE,
 ) -> JobTransition:
     """Move an attempt to its final state, and update its job.
+
+    `cause` is what is at fault if the attempt has no run; contact with the device was lost unless
+    the caller knows better.
 
     An attempt that is already terminal (a lost one whose result arrives) keeps its state, but its
     job may still change.
@@ -57,12 +68,18 @@ def end_attempt(
     if job is None:
         raise RuntimeError(f"attempt {attempt.key} without a job")
     newest = job.newest_epoch == attempt.key.epoch
+    failed = ending not in (AttemptOutcome.VALID, AttemptOutcome.INVALID)
+    if failed:
+        attempts.set_failure_cause(connection, attempt.key, cause)
+    # Before the device is excluded from the job: its option names the lockfile.
+    _update_device(connection, job, attempt, failed, reason, cause)
     if ending is AttemptOutcome.REFUSED and newest and not retryable:
         # Another device may be able to run what this one cannot (for example, its disk is full).
         retryable = job_options.exclude_device(connection, job.job_id, attempt.key.device_id)
+    if cause is FailureCause.CRASH and failed and newest and job.state not in JOB_TERMINAL:
+        retryable, reason = _after_crash(connection, job, attempt.key.device_id, reason)
     facts = JobFacts(job.state, job.attempts, job.max_attempts, newest)
     verdict = after_attempt(facts, ending, reason, retryable)
-    _take_care(connection, job, attempt, ending, reason)
     if verdict.state is not None:
         jobs.transition(connection, now_ns, job, verdict.state, verdict.reason)
     effects.ended.append(AttemptEnd(attempt.key, job.campaign_id, ending, reason))
@@ -71,24 +88,44 @@ def end_attempt(
     return verdict
 
 
-def _take_care(
+def _after_crash(
+    connection: sqlite3.Connection, job: jobs.Job, device_id: str, reason: str
+) -> tuple[bool, str]:
+    """Exclude the device from the job; return whether the job is retried, and its reason."""
+    crashes = attempts.count_by_cause(connection, job.job_id, FailureCause.CRASH)
+    excluded = job_options.exclude_device(connection, job.job_id, device_id)
+    why_not = after_crash(crashes, excluded)
+    return not why_not, f"{reason} ({why_not})" if why_not else reason
+
+
+def _update_device(
     connection: sqlite3.Connection,
     job: jobs.Job,
     attempt: attempts.Attempt,
-    ending: AttemptOutcome,
+    failed: bool,
     reason: str,
+    cause: FailureCause,
 ) -> None:
-    """Update the count of consecutive failures on the device."""
-    if ending in (AttemptOutcome.VALID, AttemptOutcome.INVALID):
-        device_admin.record_success(connection, attempt.key.device_id)
-    elif (
+    """Update the count of consecutive failures of the device."""
+    device_id = attempt.key.device_id
+    if not failed:
+        device_admin.record_success(connection, device_id)
+        return
+    if (
+        job.state is JobState.CANCELLING
+        or job.state in JOB_TERMINAL
+        or attempt.state in ATTEMPT_TERMINAL
+    ):
         # A job that an operator or its deadline stopped says nothing about the device. An attempt
         # that had already ended (lost, and the device is back without it) was counted then.
-        job.state is not JobState.CANCELLING
-        and job.state not in JOB_TERMINAL
-        and attempt.state not in ATTEMPT_TERMINAL
+        return
+    if counts_towards_quarantine(
+        cause,
+        known_to_work=cause in NEEDS_EVIDENCE
+        and runs.has_official_like(connection, job.job_id, device_id),
+        health_check=campaigns.is_health_check(connection, job.campaign_id),
     ):
-        device_admin.record_failure(connection, attempt.key.device_id, job.job_id, reason)
+        device_admin.record_failure(connection, device_id, job.job_id, reason)
 
 
 _REFUSABLE = (AttemptState.OFFERED, AttemptState.PREPARING)

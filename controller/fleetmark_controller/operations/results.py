@@ -16,6 +16,7 @@ from fleetmark_controller.store.jobs import attempts
 from fleetmark_controller.store.jobs.attempts import AttemptKey
 from fleetmark_controller.store.results import records, runs
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.failure_cause import FailureCause
 from fleetmark_core.records import KINDS, MAX_PAYLOAD_BYTES, Record
 
 MAX_SEQ = 1_000_000
@@ -70,6 +71,8 @@ class Evaluation:
     retryable: bool = False
     values: dict[str, Any] = field(default_factory=dict)
     files: tuple[runs.RunFile, ...] = ()
+    cause: FailureCause = FailureCause.DEVICE
+    """Cause of a failure; not used if the attempt has a run."""
 
 
 def finalise(
@@ -97,6 +100,7 @@ def finalise(
         judgement.ending,
         judgement.reason,
         judgement.retryable,
+        cause=judgement.cause,
     )
     if judgement.ending in (AttemptOutcome.VALID, AttemptOutcome.INVALID):
         identity = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass, replace
 
+from fleetmark_controller.lifecycle.failure_policy import unreported_cause
 from fleetmark_controller.lifecycle.retry_policy import AttemptOutcome
 from fleetmark_controller.lifecycle.states import (
     ATTEMPT_TERMINAL,
@@ -26,6 +27,7 @@ from fleetmark_controller.store.devices import devices
 from fleetmark_controller.store.jobs import attempts, jobs, scheduler_view
 from fleetmark_controller.store.jobs.attempts import Attempt, AttemptKey
 from fleetmark_core.capabilities import Capabilities
+from fleetmark_core.failure_cause import FailureCause
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class DeviceReport:
     retryable: bool = False
     signed_order: bytes = b""
     """In a hello: the order in its envelope, not yet verified."""
+    cause: FailureCause | None = None
+    """Cause of a refused or aborted attempt; None from an older agent."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +165,14 @@ def report(
                 else AttemptOutcome.ABORTED
             )
             end_attempt(
-                connection, effects, now_ns, attempt, ending, report_.reason, report_.retryable
+                connection,
+                effects,
+                now_ns,
+                attempt,
+                ending,
+                report_.reason,
+                report_.retryable,
+                cause=report_.cause or unreported_cause(ending, report_.retryable),
             )
         effects.stops.append(StopEffect(report_.key, "recorded"))
         return

@@ -21,6 +21,30 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _FailureCause:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FailureCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FailureCause.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FAILURE_CAUSE_UNSPECIFIED: _FailureCause.ValueType  # 0
+    FAILURE_CAUSE_JOB: _FailureCause.ValueType  # 1
+    FAILURE_CAUSE_CRASH: _FailureCause.ValueType  # 2
+    FAILURE_CAUSE_UNCERTAIN: _FailureCause.ValueType  # 3
+    FAILURE_CAUSE_DEVICE: _FailureCause.ValueType  # 4
+    FAILURE_CAUSE_CONTROLLER: _FailureCause.ValueType  # 5
+
+class FailureCause(_FailureCause, metaclass=_FailureCauseEnumTypeWrapper):
+    """Only failures of the device can quarantine it (fleetmark_core.failure_cause)."""
+
+FAILURE_CAUSE_UNSPECIFIED: FailureCause.ValueType  # 0
+FAILURE_CAUSE_JOB: FailureCause.ValueType  # 1
+FAILURE_CAUSE_CRASH: FailureCause.ValueType  # 2
+FAILURE_CAUSE_UNCERTAIN: FailureCause.ValueType  # 3
+FAILURE_CAUSE_DEVICE: FailureCause.ValueType  # 4
+FAILURE_CAUSE_CONTROLLER: FailureCause.ValueType  # 5
+Global___FailureCause: _TypeAlias = FailureCause  # noqa: Y015
+
 @_typing.final
 class AgentMessage(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -364,6 +388,7 @@ class AttemptReport(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     RETRYABLE_FIELD_NUMBER: _builtins.int
     SIGNED_ORDER_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
     state: _common_pb2.AttemptState.ValueType
     reason: _builtins.str
     """Why the attempt was refused or aborted. Empty in other states."""
@@ -373,6 +398,8 @@ class AttemptReport(_message.Message):
     """Only in a Hello: the signed order that the agent received. A controller that was restored from
     an older backup learns from it about jobs that were submitted later.
     """
+    cause: Global___FailureCause.ValueType
+    """What is at fault if the attempt was refused or aborted. Not set by older agents."""
     @_builtins.property
     def attempt(self) -> _common_pb2.AttemptRef: ...
     @_builtins.property
@@ -386,10 +413,11 @@ class AttemptReport(_message.Message):
         reason: _builtins.str = ...,
         retryable: _builtins.bool = ...,
         signed_order: _builtins.bytes = ...,
+        cause: Global___FailureCause.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "progress", b"progress"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "progress", b"progress", "reason", b"reason", "retryable", b"retryable", "signed_order", b"signed_order", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cause", b"cause", "progress", b"progress", "reason", b"reason", "retryable", b"retryable", "signed_order", b"signed_order", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -189,7 +189,8 @@ async def test_a_missing_declared_output_fails_the_attempt_and_is_named(
             False,
         ),
         ("raise ValueError('broken')", "failed", "ValueError: broken", True),
-        ("import os; os.kill(os.getpid(), 9)", "failed", "signal 9", True),
+        ("import os; os.kill(os.getpid(), 9)", "failed", "killed by SIGKILL", True),
+        ("import os; os.abort()", "failed", "crashed with SIGABRT", False),
         ("import time; time.sleep(600)", "timeout", "time limit of 1 s", False),
     ],
 )

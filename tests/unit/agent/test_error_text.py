@@ -34,6 +34,16 @@ FRAMES = 'Traceback (most recent call last):\n  File "main.py", line 3, in <modu
             "fleetmark: run: early terminate called what():  late",
         ),
         (FRAMES, "load()"),
+        (
+            "terminate called after throwing an instance of 'std::runtime_error'\n"
+            "  what():  bad node\n",
+            "terminate called after throwing an instance of 'std::runtime_error' what():  bad node",
+        ),
+        (
+            "Fatal Python error: Segmentation fault\n\nCurrent thread 0x01 (most recent call "
+            'first):\n  File "main.py", line 3 in run\n\nExtension modules: numpy (total: 1)\n',
+            "Fatal Python error: Segmentation fault",
+        ),
         ("red\x1b[31m alert\n", "red [31m alert"),
     ],
 )

@@ -35,6 +35,7 @@ from fleetmark_agent.session.messages import (
 from fleetmark_agent.state.attempt_key import LocalAttemptKey
 from fleetmark_agent.state.ledger import AttemptStatus, Ledger, LedgerEntry
 from fleetmark_core.capabilities import Board, Capabilities, Cpu, Memory, Os, Storage
+from fleetmark_core.failure_cause import FailureCause
 from fleetmark_core.order import Order
 
 FACTS = Capabilities(
@@ -557,7 +558,7 @@ class AnyOrder(RuleBasedStateMachine):
             self.spool[key] = records
             self.handle_event(h.JobEnded(key, records))
         elif how == "refused":
-            self.handle_event(h.JobRefused(key, "no", False))
+            self.handle_event(h.JobRefused(key, "no", False, FailureCause.DEVICE))
         else:
             self.handle_event(h.JobStopped(key))
 

@@ -18,7 +18,7 @@ from fleetmark_controller.export import report_data
 from fleetmark_controller.export.report import render
 from fleetmark_controller.export.rows import RowSource
 from fleetmark_controller.export.write import write
-from fleetmark_controller.store.jobs import scheduler_view
+from fleetmark_controller.store.jobs import campaigns as stored_campaigns
 from tests.support.export_cases import HOSTILE, Campaign, source
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
@@ -402,7 +402,7 @@ def test_health_checks_are_left_out_and_it_is_output() -> None:
     assert (report.runs, report.failed, report.suspicious) == (1, 0, 0)
     assert report.campaigns == ["campaign-1"]
     assert "1 run of a health check is left out." in Page(render(report)).words
-    assert report_data.HEALTH_CHECK == scheduler_view.HEALTH_CHECK, "as the store has it"
+    assert report_data.HEALTH_CHECK == stored_campaigns.HEALTH_CHECK, "as the store has it"
 
 
 @given(

@@ -197,7 +197,10 @@ def operator_values(connection: sqlite3.Connection, device_id: str) -> dict[str,
 
 
 def record_failure(connection: sqlite3.Connection, device_id: str, job_id: str, why: str) -> None:
-    """Record that a job failed on the device. Consecutive failures of one job count once."""
+    """Record that a job failed on the device because of the device.
+
+    Consecutive failures of one job count once. The failure policy says which failures count.
+    """
     connection.execute("INSERT OR IGNORE INTO device_admin (device_id) VALUES (?)", (device_id,))
     connection.execute(
         "UPDATE device_admin SET failures = failures + (failed_job <> ?1), failed_job = ?1,"
@@ -226,7 +229,7 @@ def record_health_check(
 
 
 def quarantined(connection: sqlite3.Connection, after: int) -> list[str]:
-    """Return the ids of devices on which at least `after` jobs failed in a row."""
+    """Return the ids of devices that let `after` or more jobs fail one after another."""
     rows = connection.execute(
         "SELECT device_id FROM device_admin LEFT JOIN identity ON identity_id = device_id"
         " WHERE failures >= ? AND coalesce(state, 'active') NOT IN ('revoked', 'removed')",

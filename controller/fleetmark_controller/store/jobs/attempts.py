@@ -15,6 +15,7 @@ from fleetmark_controller.lifecycle.states import (
 from fleetmark_controller.store import events
 from fleetmark_controller.store.jobs.job_options import OPTIONS
 from fleetmark_core.clock import iso
+from fleetmark_core.failure_cause import FailureCause
 
 _ON_DEVICE = ",".join(
     f"'{state.value}'" for state in sorted(ATTEMPT_ON_DEVICE, key=lambda s: s.value)
@@ -194,6 +195,23 @@ def transition(
     if changed != 1:
         raise RuntimeError(f"attempt {key} is no longer {attempt.state.value}")
     events.add(connection, now_ns, f"attempt.{new.value.lower()}", **key._asdict(), reason=reason)
+
+
+def set_failure_cause(connection: sqlite3.Connection, key: AttemptKey, cause: FailureCause) -> None:
+    """Store why the attempt failed."""
+    connection.execute(
+        "UPDATE attempt SET failure_cause = ? WHERE job_id = ? AND epoch = ? AND device_id = ?",
+        (cause.value, key.job_id, key.epoch, key.device_id),
+    )
+
+
+def count_by_cause(connection: sqlite3.Connection, job_id: str, cause: FailureCause) -> int:
+    """Return how many attempts of a job failed for this cause."""
+    row = connection.execute(
+        "SELECT count(*) FROM attempt WHERE job_id = ? AND failure_cause = ?",
+        (job_id, cause.value),
+    ).fetchone()
+    return int(row[0])
 
 
 def set_evaluated(connection: sqlite3.Connection, key: AttemptKey) -> None:

@@ -12,6 +12,9 @@ from fleetmark_controller.store import events
 from fleetmark_controller.store.jobs import jobs, lockfiles
 from fleetmark_core.clock import iso
 
+HEALTH_CHECK = "health check"
+"""Purpose of a campaign that decides whether a quarantined device may return to service."""
+
 
 def exists(connection: sqlite3.Connection, campaign_id: str) -> bool:
     """Return whether the campaign is stored, so that a repeated request changes nothing."""
@@ -23,6 +26,13 @@ def is_unfinished(connection: sqlite3.Connection, campaign_id: str) -> bool:
     """Return whether the campaign is stored and has jobs that are not terminal."""
     query = "SELECT 1 FROM campaign WHERE campaign_id = ? AND finished_at IS NULL"
     return connection.execute(query, (campaign_id,)).fetchone() is not None
+
+
+def is_health_check(connection: sqlite3.Connection, campaign_id: str) -> bool:
+    """Return whether the campaign checks a quarantined device."""
+    query = "SELECT purpose FROM campaign WHERE campaign_id = ?"
+    row = connection.execute(query, (campaign_id,)).fetchone()
+    return row is not None and row[0] == HEALTH_CHECK
 
 
 def request_of(connection: sqlite3.Connection, campaign_id: str) -> dict[str, Any]:

@@ -14,14 +14,13 @@ from fleetmark_controller.scheduling.model import (
     SchedulerState,
     WaitingJob,
 )
+from fleetmark_controller.store.jobs.campaigns import HEALTH_CHECK
 from fleetmark_controller.store.jobs.job_options import OPTIONS
 from fleetmark_controller.store.security import releases
 from fleetmark_core.clock import NS_PER_S, iso, parse_iso
 from fleetmark_core.errors import FleetmarkError
 from fleetmark_core.lockfile import parse_lockfile
 
-HEALTH_CHECK = "health check"
-"""Purpose of a campaign that decides whether a quarantined device may return to service."""
 _LOOK_AT = 1000
 """Number of jobs considered for each open device; the device gets one of them."""
 _FEW = 20

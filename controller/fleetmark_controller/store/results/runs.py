@@ -7,6 +7,8 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from fleetmark_controller.store.jobs import job_options
+
 
 class RunFile(NamedTuple):
     """A raw file of a run; its bytes are the blob `sha256`."""
@@ -113,6 +115,24 @@ def repetitions(connection: sqlite3.Connection, job_id: str, device_id: str) -> 
         (job_id, device_id),
     )
     return [Repetition(*row) for row in rows]
+
+
+def has_official_like(connection: sqlite3.Connection, job_id: str, device_id: str) -> bool:
+    """Return whether what `job_id` ran on a device has an official run, on any device.
+
+    Configuration, mode and lockfile must be equal.
+    """
+    option = job_options.get(connection, job_id, device_id)
+    if option is None:
+        return False
+    row = connection.execute(
+        """SELECT 1 FROM run JOIN job AS done USING (job_id) JOIN job AS failed
+        WHERE failed.job_id = ? AND official = 1 AND lock_sha256 = ?
+        AND done.configuration_key = failed.configuration_key
+        AND done.configuration ->> '$.mode' = failed.configuration ->> '$.mode' LIMIT 1""",
+        (job_id, option.lock_sha256),
+    ).fetchone()
+    return row is not None
 
 
 def set_repeat_interval(

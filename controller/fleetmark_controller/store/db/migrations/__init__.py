@@ -20,6 +20,7 @@ from fleetmark_controller.store.db.migrations import (
     m0013_hello,
     m0014_cpu_quota,
     m0015_names,
+    m0016_failure_cause,
 )
 
 MIGRATIONS = Migrations("fleetmark")
@@ -38,3 +39,4 @@ MIGRATIONS(name="0012_telemetry")(m0012_telemetry.apply)
 MIGRATIONS(name="0013_hello")(m0013_hello.apply)
 MIGRATIONS(name="0014_cpu_quota")(m0014_cpu_quota.apply)
 MIGRATIONS(name="0015_names")(m0015_names.apply)
+MIGRATIONS(name="0016_failure_cause")(m0016_failure_cause.apply)
