@@ -33,7 +33,7 @@ _FAILED_ALLOCATION = re.compile(
     r"bad[_ ]alloc|(failed|unable) to allocate|(cannot|could not|can't) allocate|out of memory",
     re.IGNORECASE,
 )
-_MAX_LINE = 1000
+_MAX_LINE = 1_000
 
 
 class JobError(Exception):
