@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleetmark_controller.artifacts.model_check import FORMATS, check_model
-from fleetmark_controller.artifacts.onnx_file import Tensor
+from fleetmark_controller.artifacts.model_graph import Tensor
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 _DTYPES = ("float32", "int64", "int32", "int8", "uint8")
