@@ -111,9 +111,9 @@ def _values(spec: str) -> Values:
         return Values(numbers[0], numbers[0])
     if len(numbers) == 2 and word in _RANGES:
         low, high = numbers
-        if low is not None and high is not None and low <= high:
-            if word == "uniform" or (isinstance(low, int) and isinstance(high, int)):
-                return Values(low, high, word)
+        whole = isinstance(low, int) and isinstance(high, int)
+        if low is not None and high is not None and low <= high and (whole or word == "uniform"):
+            return Values(low, high, word)
     raise FleetmarkError(
         ErrorKind.USAGE, f"{spec[:80]!r} describes no values", "--input", f"Give {_FORMS}"
     )

@@ -42,7 +42,7 @@ class Role(Enum):
     OTHER = re.compile(r"")
 
 
-_TOKENS = re.compile(r"ids?(?![a-z])|token|word")
+_TOKENS = re.compile(r"(?:^|[^a-z]|input)ids?(?![a-z])|token|word")
 
 
 def role_of(tensor: Tensor) -> Role:

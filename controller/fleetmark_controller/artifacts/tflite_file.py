@@ -71,7 +71,7 @@ def read_tflite(path: Path) -> TfliteDescription:
             raise NotTfliteError(what) from error
     if not sides[0] or not sides[1]:
         raise NotTfliteError("has a graph without inputs or outputs")
-    return TfliteDescription(*sides, facts)
+    return TfliteDescription(sides[0], sides[1], facts)
 
 
 _SUBGRAPHS = 2
