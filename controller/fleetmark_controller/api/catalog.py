@@ -124,6 +124,18 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
         return reply
 
     @error_handling.unary
+    async def RemoveModel(
+        self, request: catalog_pb2.RemoveModelRequest, context: error_handling.Context
+    ) -> catalog_pb2.RemoveModelReply:
+        """Remove an imported model and its benchmark."""
+        async with self._changing:
+            self._engine.catalog, removed = await asyncio.to_thread(
+                self._catalogs.remove, request.name
+            )
+        await self._note("catalog.remove", request.name, components=removed)
+        return catalog_pb2.RemoveModelReply(components=removed)
+
+    @error_handling.unary
     async def GetTrust(
         self, request: catalog_pb2.GetTrustRequest, context: error_handling.Context
     ) -> catalog_pb2.Trust:

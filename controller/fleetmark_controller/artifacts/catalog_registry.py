@@ -207,6 +207,32 @@ class Catalogs:
         current = self._imported(kind, name)
         return component_bytes(current.folder) == text_of(current.version).encode()
 
+    def remove(self, name: str) -> tuple[Catalog, list[str]]:
+        """Remove an imported model and its benchmark; their files stay in the blob store.
+
+        Returns:
+            The catalog, and the ids of the removed components.
+
+        Raises:
+            FleetmarkError: NOT_FOUND: no model of this name was imported. Another error: the other
+                components would not be valid; nothing has changed.
+            OSError: the home cannot be written.
+        """
+        catalog = self.load()
+        kinds = [
+            kind
+            for kind in ("benchmark", "model")
+            if catalog.has(kind, name)
+            and catalog.get(kind, name).folder == self.imported_folder / kind / name
+        ]
+        if not kinds:
+            raise FleetmarkError(
+                ErrorKind.NOT_FOUND, f"no imported model is called {name[:80]!r}", "", ""
+            )
+        for kind in kinds:
+            shutil.rmtree(self.imported_folder / kind / name)
+        return self.load(), [f"{kind}/{name}" for kind in kinds]
+
     def _imported(self, kind: str, name: str) -> Component:
         component = self.load().get(kind, name)
         if component.folder != self.imported_folder / kind / name:

@@ -25,6 +25,7 @@ def command() -> None:
 command.add_command(catalog_releases.key_command)
 command.add_command(catalog_releases.release_command)
 command.add_command(catalog_import.import_model)
+command.add_command(catalog_import.remove_model)
 command.add_command(renamed(campaign.pack, "pack", "controller campaign pack"))
 command.add_command(renamed(pack.verify, "unpack", "controller pack verify"))
 

@@ -103,6 +103,25 @@ def import_model(
     _print_reply(reply)
 
 
+@click.command(name="remove")
+@click.argument("name")
+@options.as_json
+@options.controller
+def remove_model(name: str, as_json: bool, address: str | None) -> None:
+    """Remove the imported model NAME and its benchmark; results stay."""
+    from fleetmark_cli import output
+    from fleetmark_protos.v1 import catalog_pb2
+
+    with options.connect(address) as client:
+        request = catalog_pb2.RemoveModelRequest(name=name)
+        reply = client.call(client.catalog.RemoveModel, request)
+    if as_json:
+        output.print_json({"removed": list(reply.components)})
+        return
+    for component in reply.components:
+        echo(component)
+
+
 def _print_reply(reply: catalog_pb2.ImportModelReply) -> None:
     from fleetmark_cli import tables
 
