@@ -62,6 +62,36 @@ def onnx_with_names(path: Path, count: int, name_bytes: int) -> None:
             file.write(field * 1000)
 
 
+def onnx_with_nodes(path: Path, count: int) -> None:
+    """Write a model of `count` nodes, each of which hands on a value."""
+    node = _tagged(1, _tagged(1, b"a") + _tagged(2, b"b") + _tagged(4, b"Identity"))
+    with path.open("wb") as file:
+        file.write(b"\x08\x08" + _number(7 << 3 | 2) + _number(count * len(node)))
+        for _ in range(count // 1000):
+            file.write(node * 1000)
+
+
+def tflite_of_many_tensors(path: Path, count: int) -> None:
+    """Write a model whose tensors all share one table, a weight with 64 dimensions."""
+    data = bytearray(tflite_graph([Value("x")], [Value("y")]))
+    (root,) = struct.unpack_from("<I", data)
+    # The model's field 2 leads to a vector of one graph, whose field 0 leads to the tensors.
+    graphs = _followed(data, root + 4 + 8 * 2)
+    field = _followed(data, graphs + 4) + 4
+    vector = len(data)
+    struct.pack_into("<I", data, field, vector - field)
+    data += struct.pack("<I", count) + bytes(4 * count)
+    table = _flat_table(data, _tflite_tensor(Value("w", "float32", [70_000] * 64), filled=True))
+    for number in range(count):
+        here = vector + 4 + 4 * number
+        struct.pack_into("<I", data, here, table - here)
+    path.write_bytes(bytes(data))
+
+
+def _followed(data: bytearray, place: int) -> int:
+    return place + int(struct.unpack_from("<I", data, place)[0])
+
+
 ONNX_TYPES = {
     **{"float32": 1, "uint8": 2, "int8": 3, "uint16": 4, "int16": 5, "int32": 6, "int64": 7},
     **{"string": 8, "bool": 9, "float16": 10, "float64": 11, "uint32": 12, "uint64": 13},
@@ -241,7 +271,7 @@ def _flat_vector(tables: Sequence[Mapping[int, FlatField]]) -> Callable[[bytearr
 
 
 def _varint(tag: int, value: int) -> bytes:
-    return _number(tag << 3) + _number(value)
+    return _number(tag << 3) + _number(value & (1 << 64) - 1)
 
 
 def _tagged(tag: int, value: bytes) -> bytes:

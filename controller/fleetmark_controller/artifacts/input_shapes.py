@@ -133,7 +133,7 @@ def _given_shape(tensor: Tensor, given: tuple[int, ...] | None) -> tuple[int, ..
             f"input {tensor.name} has {len(tensor.shape)} dimensions {tensor.text()}, "
             f"the given shape has {len(given)}",
             "--shape",
-            f"Give {_example(tensor)}",
+            f"Give {_example(tensor)}" if tensor.shape else "Leave it out: the input is one number",
         )
     for axis, (size, wanted) in enumerate(zip(tensor.shape, given, strict=True)):
         if size and size != wanted:

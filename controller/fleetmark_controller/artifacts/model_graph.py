@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 _MAX_HOPS = 100
+_MAX_TABLE_AXES = 8
+_MAX_TEXT_AXES = 16
 _MAX_ELEMENTS = 1 << 62
 _PRECISIONS = {
     "float64": "fp64",
@@ -45,8 +47,9 @@ class Tensor:
             return "[unknown number of dimensions]"
         parts = [
             str(size) if size else printable(self.symbol(axis))[:60] or "?"
-            for axis, size in enumerate(self.shape)
+            for axis, size in enumerate(self.shape[:_MAX_TEXT_AXES])
         ]
+        parts += ["…"] if len(self.shape) > _MAX_TEXT_AXES else []
         return f"[{', '.join(parts)}]"
 
 
@@ -56,7 +59,7 @@ class GraphFacts:
 
     has_quantized_nodes: bool = False
     weights: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    """Shape of each weight that has a name."""
+    """Shape of each weight that has a name and could be a table."""
     elements: Counter[str] = field(default_factory=Counter)
     """Number of elements of all weights, by type."""
     sources: dict[str, tuple[str, bool]] = field(default_factory=dict)
@@ -70,7 +73,7 @@ class GraphFacts:
         for size in shape:
             count = min(count * size, _MAX_ELEMENTS)
         self.elements[dtype] += count
-        if name:
+        if name and len(shape) <= _MAX_TABLE_AXES:
             self.weights[name] = tuple(shape)
 
     def table_sizes(self, inputs: Iterable[str]) -> dict[str, int]:

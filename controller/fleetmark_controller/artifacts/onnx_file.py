@@ -43,7 +43,8 @@ _MAX_TENSORS = 10_000
 _MAX_DIMENSIONS = 64
 _MAX_PLACES = 100
 _MAX_VALUES = 64
-_ENTRY_BYTES = 16
+_ENTRY_BYTES = 64
+_USUAL_DIMENSIONS = 4
 _EXTERNAL = 1
 
 
@@ -301,6 +302,7 @@ class _Walk(ProtobufReader):
         self.message(end, handle, depth)
         head = TensorHead(DTYPES.get(kind[0], "") if kind else "", tuple(shape))
         if is_weight and self.is_main:
+            self._count(_ENTRY_BYTES * max(0, len(shape) - _USUAL_DIMENSIONS))
             self.facts.add_weight(name[0] if name else "", head.dtype, head.shape)
         return head
 

@@ -19,7 +19,7 @@ _DTYPES = {
     **{13: "resource", 14: "variant", 15: "uint32", 16: "uint16", 17: "int4", 18: "bfloat16"},
 }
 _MAX_TENSORS = 1000
-_MAX_PARTS = 200_000
+_MAX_PARTS = 100_000
 _MAX_DIMENSIONS = 64
 _MAX_NAME_BYTES = 400
 

@@ -214,6 +214,7 @@ LOOKUPS: dict[str, Sequence[Node]] = {
         Node("Gather", ["real", "c"], "rows"),
     ],
     "on the last axis": [Node("Gather", ["turned", "ids"], "rows", axis=1)],
+    "on axis -1": [Node("Gather", ["turned", "ids"], "rows", axis=-1)],
 }
 
 
