@@ -225,6 +225,18 @@ BODIES: dict[str, dict[str, Any]] = {
             "round": WORD,
             # For a runtime: memory to import it and open a small model, in addition to NumPy.
             "memory_bytes": {"type": "integer", "minimum": 1},
+            # For a runtime that reads ONNX: the newest IR version and opset, by its own version.
+            "onnx": {
+                "type": "object",
+                "minProperties": 1,
+                "additionalProperties": table(
+                    {
+                        "ir": {"type": "integer", "minimum": 1},
+                        "opset": {"type": "integer", "minimum": 1},
+                    },
+                    ("ir", "opset"),
+                ),
+            },
             "environment": {"type": "object", "additionalProperties": {"type": "string"}},
             "devices": DEVICES,
             # A Python per architecture: the artifact that contains it, an archive of regular files.

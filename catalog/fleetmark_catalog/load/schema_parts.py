@@ -171,10 +171,17 @@ TENSOR = table(
         "layout": {"enum": ["NHWC", "NCHW", "flat"]},
         "scale": {"type": "number"},
         "offset": {"type": "number"},
-        "dtype": {"enum": ["float32", "int64", "int32", "int8", "uint8"]},
+        "dtype": {
+            "enum": [
+                *("float32", "float16", "float64", "bool", "int8", "int16", "int32", "int64"),
+                *("uint8", "uint16", "uint32", "uint64"),
+            ]
+        },
         "range": {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2},
         "value": {"type": "number"},
         "batch_axis": {"type": "integer", "minimum": 0},
+        # Number of samples per inference, if the graph fixes it.
+        "batch": {"type": "integer", "minimum": 1},
         "first_class": {"type": "integer", "minimum": 0},
         "classes": {"type": "integer", "minimum": 1},
     }

@@ -43,6 +43,12 @@ def problems(component: Component) -> Iterator[str]:
                 )
     if component.kind == "package":
         yield from _archives(component)
+        for version in component.body.get("onnx", {}):
+            if version not in component.versions():
+                yield (
+                    f"key package.onnx: found version {version!r}, allowed "
+                    f"{', '.join(component.versions())}"
+                )
 
 
 def _archives(component: Component) -> Iterator[str]:

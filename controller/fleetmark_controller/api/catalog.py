@@ -12,17 +12,12 @@ from typing import Any
 from fleetmark_catalog.load import Artifact, Component, component_bytes
 from fleetmark_catalog.resolve import expand, resolve
 from fleetmark_controller.api import auth, error_handling
+from fleetmark_controller.api.catalog_import import import_model
 from fleetmark_controller.api.trust_view import trust_message
 from fleetmark_controller.artifacts.acquire import obtain, place_of
 from fleetmark_controller.artifacts.catalog_registry import Catalogs
 from fleetmark_controller.artifacts.fetch_plan import sources_of
 from fleetmark_controller.artifacts.harness import pack_harness
-from fleetmark_controller.artifacts.model_import import (
-    SPEED,
-    ImportRequest,
-    benchmark_of,
-    component_of,
-)
 from fleetmark_controller.engine.engine import Engine
 from fleetmark_controller.identity.issuer import Issuer
 from fleetmark_controller.planning.device import Device
@@ -121,9 +116,24 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
         if not is_sha256(request.sha256) or not self._engine.blobs.has(request.sha256):
             raise FleetmarkError(ErrorKind.BLOB_MISSING, f"no blob {request.sha256[:64]}")
         async with self._changing:
-            reply = await asyncio.to_thread(self._import, request)
-        await self._note("catalog.import", request.name, sha256=request.sha256)
+            engine = self._engine
+            engine.catalog, reply = await asyncio.to_thread(
+                import_model, self._catalogs, engine.blobs.path(request.sha256), request
+            )
+        await self._note("catalog.import", reply.name, sha256=request.sha256)
         return reply
+
+    @error_handling.unary
+    async def RemoveModel(
+        self, request: catalog_pb2.RemoveModelRequest, context: error_handling.Context
+    ) -> catalog_pb2.RemoveModelReply:
+        """Remove an imported model and its benchmark."""
+        async with self._changing:
+            self._engine.catalog, removed = await asyncio.to_thread(
+                self._catalogs.remove, request.name
+            )
+        await self._note("catalog.remove", request.name, components=removed)
+        return catalog_pb2.RemoveModelReply(components=removed)
 
     @error_handling.unary
     async def GetTrust(
@@ -276,25 +286,6 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
             new_files=len(missing),
             new_bytes=sum(sources[sha256].size_bytes for sha256 in missing),
         )
-
-    def _import(self, request: catalog_pb2.ImportModelRequest) -> catalog_pb2.ImportModelReply:
-        wanted = ImportRequest(
-            file_name=request.file_name,
-            name=request.name,
-            title=request.title,
-            license=request.license,
-            task=request.task,
-            precision=request.precision,
-        )
-        name, text = component_of(self._engine.blobs.path(request.sha256), request.sha256, wanted)
-        catalog = self._catalogs.include("model", name, text)
-        made = [f"model/{name}"]
-        whole = all(catalog.has(kind, part) for kind, part in SPEED)
-        if whole and not catalog.has("benchmark", name):
-            catalog = self._catalogs.include("benchmark", name, benchmark_of(name))
-            made.append(f"benchmark/{name}")
-        self._engine.catalog = catalog
-        return catalog_pb2.ImportModelReply(components=made)
 
 
 def _summary(component: Component) -> catalog_pb2.Component:

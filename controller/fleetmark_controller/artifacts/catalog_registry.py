@@ -9,11 +9,17 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from fleetmark_catalog.load import Catalog, check_catalog, load_catalog
+from fleetmark_catalog.load import (
+    Catalog,
+    Component,
+    check_catalog,
+    component_bytes,
+    load_catalog,
+)
 from fleetmark_controller.artifacts.git import fetch_commit
 from fleetmark_controller.home.catalog_copies import copy_folder, is_replaced
 from fleetmark_core.atomic_file import write_atomic
@@ -168,21 +174,86 @@ class Catalogs:
             OSError: the home cannot be written.
         """
         if self.load().has(kind, name):
+            raise _exists_error(kind, name, "Choose another --name")
+        return self._write_component(kind, name, text)
+
+    def replace(self, kind: str, name: str, text_of: Callable[[str], str]) -> Catalog | None:
+        """Replace an imported component by a new version, completely or not at all.
+
+        Args:
+            kind: kind of the component.
+            name: its name.
+            text_of: returns the text of its file for a version.
+
+        Returns:
+            The catalog; None if nothing but the version would change.
+
+        Raises:
+            FleetmarkError: the component was not imported, or the new one is not valid.
+            OSError: the home cannot be read or written.
+        """
+        current = self._imported(kind, name)
+        if self.is_same(kind, name, text_of):
+            return None
+        return self._write_component(kind, name, text_of(_next_version(current.version)))
+
+    def is_same(self, kind: str, name: str, text_of: Callable[[str], str]) -> bool:
+        """Return whether the imported component has this text, in any version.
+
+        Raises:
+            FleetmarkError: the component was not imported.
+            OSError: its file cannot be read.
+        """
+        current = self._imported(kind, name)
+        return component_bytes(current.folder) == text_of(current.version).encode()
+
+    def remove(self, name: str) -> tuple[Catalog, list[str]]:
+        """Remove an imported model and its benchmark; their files stay in the blob store.
+
+        Returns:
+            The catalog, and the ids of the removed components.
+
+        Raises:
+            FleetmarkError: NOT_FOUND: no model of this name was imported. Another error: the other
+                components would not be valid; nothing has changed.
+            OSError: the home cannot be written.
+        """
+        catalog = self.load()
+        kinds = [
+            kind
+            for kind in ("benchmark", "model")
+            if catalog.has(kind, name)
+            and catalog.get(kind, name).folder == self.imported_folder / kind / name
+        ]
+        if not kinds:
             raise FleetmarkError(
-                ErrorKind.INVALID_COMPONENT,
-                f"the catalog already has a {kind} {name!r}",
-                "",
-                "Choose another --name",
+                ErrorKind.NOT_FOUND, f"no imported model is called {name[:80]!r}", "", ""
             )
+        for kind in kinds:
+            shutil.rmtree(self.imported_folder / kind / name)
+        return self.load(), [f"{kind}/{name}" for kind in kinds]
+
+    def _imported(self, kind: str, name: str) -> Component:
+        component = self.load().get(kind, name)
+        if component.folder != self.imported_folder / kind / name:
+            raise _exists_error(kind, name, "It was not imported: choose another --name")
+        return component
+
+    def _write_component(self, kind: str, name: str, text: str) -> Catalog:
         target = self.imported_folder / kind / name
-        target.mkdir(parents=True)
+        file = target / "component.toml"
+        before = component_bytes(target) if file.is_file() else None
+        target.mkdir(parents=True, exist_ok=before is not None)
         try:
-            (target / "component.toml").write_text(text, encoding="utf-8")
-            catalog, wrong = check_catalog(self._valid())
+            write_atomic(file, text.encode())
+            catalog, wrong = check_catalog(self._valid(known_valid=before is not None))
             if wrong:
                 raise wrong[0]
         except BaseException:
-            shutil.rmtree(target, ignore_errors=True)
+            if before is None:
+                shutil.rmtree(target, ignore_errors=True)
+            else:
+                write_atomic(file, before)
             raise
         return catalog
 
@@ -194,15 +265,21 @@ class Catalogs:
         _, added = self.places()
         return [*(place.folder for place in added), *own]
 
-    def _valid(self) -> list[Path]:
-        """Return the folders that `load` does not leave out."""
+    def _valid(self, *, known_valid: bool = False) -> list[Path]:
+        """Return the folders that `load` does not leave out.
+
+        Args:
+            known_valid: True if the folder of imported components was valid before a change, and is
+                to be checked now.
+        """
         configured, _ = self.places()
         folders = [place.folder for place in configured]
         for folder in self._further():
             try:
                 load_catalog([*folders, folder])
             except FleetmarkError:
-                continue
+                if not (known_valid and folder == self.imported_folder):
+                    continue
             folders.append(folder)
         return folders
 
@@ -224,6 +301,16 @@ class Catalogs:
     def _record(self, added: Sequence[Added]) -> None:
         text = json.dumps([asdict(entry) for entry in added], indent=1)
         write_atomic(self._list, text.encode())
+
+
+def _exists_error(kind: str, name: str, next_step: str) -> FleetmarkError:
+    what = f"the catalog already has a {kind} {name!r}"
+    return FleetmarkError(ErrorKind.INVALID_COMPONENT, what, "", next_step)
+
+
+def _next_version(version: str) -> str:
+    major, _, minor = version.rpartition(".")
+    return f"{major}.{int(minor) + 1}" if major and minor.isdecimal() else f"{version}.1"
 
 
 def _several(wrong: Sequence[FleetmarkError]) -> FleetmarkError:

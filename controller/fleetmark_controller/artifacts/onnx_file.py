@@ -7,36 +7,49 @@ costs little. Nothing in it is executed or unpickled.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from fleetmark_controller.artifacts.model_graph import GraphFacts, Tensor
+from fleetmark_controller.artifacts.protobuf_reader import (
+    MAX_TEXT,
+    Handler,
+    ProtobufError,
+    ProtobufReader,
+)
 from fleetmark_core.regular_file import open_regular
 
-DTYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 10: "float16"}
-_MAX_DEPTH = 40
-_MAX_TEXT = 4096
-_MAX_FIELDS = 5_000_000
+# Elements of TensorProto.DataType in onnx.proto.
+DTYPES = {
+    **{1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64"},
+    **{8: "string", 9: "bool", 10: "float16", 11: "float64", 12: "uint32", 13: "uint64"},
+    **{14: "complex64", 15: "complex128", 16: "bfloat16", 17: "float8e4m3fn"},
+    **{18: "float8e4m3fnuz", 19: "float8e5m2", 20: "float8e5m2fnuz", 21: "uint4", 22: "int4"},
+    **{23: "float4e2m1"},
+}
+# Nodes whose output has values of the first input; those of the first set keep its shape, too.
+_SAME_SHAPE = frozenset({"Cast", "DequantizeLinear", "Identity"})
+_SAME_VALUES = _SAME_SHAPE | {
+    *("Expand", "Flatten", "Gather", "Reshape", "Slice", "Split", "Squeeze", "Tile"),
+    *("Transpose", "Unsqueeze"),
+}
+# Nodes that look rows up in a table: the numbers of their inputs with the table and the indices.
+_LOOKUPS = {"Gather": (0, 1), "EmbedLayerNormalization": (2, 0)}
+_QUANTIZED = frozenset({"ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QuantizeLinear"})
 _MAX_NAME_BYTES = 16 << 20
 _MAX_NAMES = 200_000
 _MAX_TENSORS = 10_000
 _MAX_DIMENSIONS = 64
 _MAX_PLACES = 100
+_MAX_VALUES = 64
+_ENTRY_BYTES = 64
+_USUAL_DIMENSIONS = 4
 _EXTERNAL = 1
 
 
-class NotOnnxError(ValueError):
+class NotOnnxError(ProtobufError):
     """The bytes are not an ONNX model; the text says why."""
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """An input or output of a graph; a dimension without a fixed size is 0."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -49,6 +62,7 @@ class OnnxDescription:
     outputs: tuple[Tensor, ...]
     external: tuple[str, ...]
     """Files that hold its weights, as the model names them; empty if the model is complete."""
+    facts: GraphFacts = field(default_factory=GraphFacts, repr=False)
 
 
 def read_onnx(path: Path) -> OnnxDescription:
@@ -63,7 +77,10 @@ def read_onnx(path: Path) -> OnnxDescription:
     """
     with open_regular(path) as file:
         walk = _Walk(file)
-        walk.message(os.fstat(file.fileno()).st_size, walk.model, 0)
+        try:
+            walk.message(os.fstat(file.fileno()).st_size, walk.model, 0)
+        except ProtobufError as error:
+            raise NotOnnxError(str(error)) from error
     if not walk.ir_version or not walk.outputs:
         raise NotOnnxError("has no graph with outputs")
     return OnnxDescription(
@@ -73,83 +90,32 @@ def read_onnx(path: Path) -> OnnxDescription:
         tuple(tensor for tensor in walk.inputs if tensor.name not in walk.initializers),
         tuple(walk.outputs),
         tuple(dict.fromkeys(walk.external)),
+        walk.facts,
     )
 
 
-Handler = Callable[[int, int, int, int], bool]
-"""Handles a field, given its number, its value or length, its end and its depth.
+@dataclass(frozen=True)
+class TensorHead:
+    """Type and shape of a constant tensor."""
 
-For a number, the second argument is its value and the end is negative. For bytes, it is their
-length. Returns whether the handler consumed the bytes.
-"""
+    dtype: str
+    shape: tuple[int, ...]
 
 
-class _Walk:
+class _Walk(ProtobufReader):
+    """Walk through the messages of onnx.proto, whose field numbers the methods use."""
+
     def __init__(self, file: IO[bytes]) -> None:
-        self.file = file
+        super().__init__(file)
         self.ir_version = 0
         self.opset = 0
         self.inputs: list[Tensor] = []
         self.outputs: list[Tensor] = []
         self.initializers: set[str] = set()
         self.external: list[str] = []
-        self.fields = 0
+        self.facts = GraphFacts()
+        self.is_main = True
         self.name_bytes = 0
-
-    # --- protobuf -------------------------------------------------------------------------
-
-    def message(self, end: int, handler: Handler, depth: int) -> None:
-        """Pass each field up to the position `end` to `handler`."""
-        if depth > _MAX_DEPTH:
-            raise NotOnnxError("is nested too deeply")
-        while (here := self.file.tell()) < end:
-            self.fields += 1
-            if self.fields > _MAX_FIELDS:
-                raise NotOnnxError("has too many fields")
-            tag = self.number()
-            field, wire = tag >> 3, tag & 7
-            if field == 0:
-                raise NotOnnxError(f"is not a protobuf message at byte {here}")
-            if wire == 0:
-                handler(field, self.number(), -1, depth)
-            elif wire in (1, 5):
-                self.skip(8 if wire == 1 else 4, end)
-            elif wire == 2:
-                size = self.number()
-                stop = self.file.tell() + size
-                if stop > end:
-                    raise NotOnnxError("is truncated")
-                if not handler(field, size, stop, depth):
-                    self.file.seek(stop)
-                elif self.file.tell() != stop:
-                    raise NotOnnxError("has a field of the wrong length")
-            else:
-                raise NotOnnxError(f"is not a protobuf message at byte {here}")
-        if self.file.tell() != end:
-            raise NotOnnxError("is truncated")
-
-    def number(self) -> int:
-        value = 0
-        for shift in range(0, 70, 7):
-            byte = self.file.read(1)
-            if not byte:
-                raise NotOnnxError("is truncated")
-            value |= (byte[0] & 0x7F) << shift
-            if byte[0] < 0x80:
-                return value
-        raise NotOnnxError("has a number with too many bytes")
-
-    def skip(self, size: int, end: int) -> None:
-        if self.file.tell() + size > end:
-            raise NotOnnxError("is truncated")
-        self.file.seek(size, os.SEEK_CUR)
-
-    def text(self, size: int) -> str:
-        if size > _MAX_TEXT:
-            raise NotOnnxError("has a name that is too long")
-        return self.file.read(size).decode(errors="replace")
-
-    # --- ONNX, by the field numbers of onnx.proto -----------------------------------------
 
     def model(self, field: int, value: int, end: int, depth: int) -> bool:
         if field == 1 and end < 0:
@@ -161,7 +127,11 @@ class _Walk:
             self.message(end, self._opset(), depth + 1)
             return True
         elif field in (20, 25):
-            return self._into(True, end, self.training if field == 20 else self.function, depth)
+            # The names of a function's values are not those of the graph.
+            self.is_main = False
+            done = self._into(True, end, self.training if field == 20 else self.function, depth)
+            self.is_main = True
+            return done
         return False
 
     def _opset(self) -> Handler:
@@ -183,7 +153,10 @@ class _Walk:
     def function(self, field: int, value: int, end: int, depth: int) -> bool:
         if field == 11:
             return self._into(True, end, self.attribute, depth)
-        return self._into(field == 7, end, self.node, depth)
+        if field == 7 and end >= 0:
+            self._node(end, depth + 1)
+            return True
+        return False
 
     def main_graph(self, field: int, value: int, end: int, depth: int) -> bool:
         if end >= 0 and field in (11, 12):
@@ -198,49 +171,147 @@ class _Walk:
         if end < 0 or field not in (1, 5, 15):
             return False
         if field == 1:
-            self.message(end, self.node, depth + 1)
+            self._node(end, depth + 1)
         elif field == 5:
-            self.message(end, self.tensor, depth + 1)
+            self._tensor(end, depth + 1, is_weight=True)
         else:
             self.message(end, self.sparse, depth + 1)
         return True
 
-    def node(self, field: int, value: int, end: int, depth: int) -> bool:
-        if field == 5 and end >= 0:
-            self.message(end, self.attribute, depth + 1)
+    def _node(self, end: int, depth: int) -> None:
+        inputs: list[str] = []
+        outputs: list[str] = []
+        kind: list[str] = []
+        numbers: dict[str, int] = {}
+        tensors: list[TensorHead] = []
+
+        def handle(field: int, value: int, stop: int, depth: int) -> bool:
+            if stop < 0:
+                return False
+            if field == 5:
+                self._attribute(stop, depth + 1, numbers, tensors)
+                return True
+            texts = {1: inputs, 2: outputs, 4: kind}.get(field)
+            if texts is None or value > MAX_TEXT or len(texts) >= _MAX_VALUES:
+                return False
+            texts.append(self.text(value))
             return True
-        return False
+
+        self.message(end, handle, depth)
+        if self.is_main and kind:
+            self._note_node(kind[-1], inputs, outputs, numbers, tensors)
+
+    def _note_node(
+        self,
+        kind: str,
+        inputs: list[str],
+        outputs: list[str],
+        numbers: dict[str, int],
+        tensors: list[TensorHead],
+    ) -> None:
+        facts = self.facts
+        if kind in _QUANTIZED or kind.startswith("QLinear"):
+            facts.has_quantized_nodes = True
+        if kind == "Constant":
+            for tensor in tensors[:1]:
+                self._count_name(outputs[0] if outputs else "")
+                facts.add_weight(outputs[0] if outputs else "", tensor.dtype, tensor.shape)
+        if kind in _SAME_VALUES and inputs:
+            for output in outputs:
+                self._count_name(output)
+                self._count_name(inputs[0])
+                facts.sources[output] = (inputs[0], kind in _SAME_SHAPE)
+        if kind == "Where" and len(inputs) > 2:
+            # Exporters add the size of the table to negative indices with it.
+            for output in outputs[:1]:
+                self._count_name(output)
+                self._count_name(inputs[2])
+                facts.sources[output] = (inputs[2], False)
+        table, indices = _LOOKUPS.get(kind, (0, 0))
+        if table != indices and len(inputs) > max(table, indices):
+            self._count_name(inputs[table])
+            self._count_name(inputs[indices])
+            facts.lookups.append((inputs[table], inputs[indices], numbers.get("axis", 0)))
 
     def attribute(self, field: int, value: int, end: int, depth: int) -> bool:
-        handlers = {5: self.tensor, 10: self.tensor, 6: self.any_graph, 11: self.any_graph}
-        handlers |= {22: self.sparse, 23: self.sparse}
-        if end < 0 or field not in handlers:
-            return False
-        self.message(end, handlers[field], depth + 1)
-        return True
+        """Handle an attribute of a function, which has no facts about the graph."""
+        return self._attribute_field({}, [], [])(field, value, end, depth)
+
+    def _attribute(
+        self, end: int, depth: int, numbers: dict[str, int], tensors: list[TensorHead]
+    ) -> None:
+        self.message(end, self._attribute_field(numbers, tensors, []), depth)
+
+    def _attribute_field(
+        self, numbers: dict[str, int], tensors: list[TensorHead], name: list[str]
+    ) -> Handler:
+        handlers = {6: self.any_graph, 11: self.any_graph, 22: self.sparse, 23: self.sparse}
+
+        def handle(field: int, value: int, end: int, depth: int) -> bool:
+            if field == 1 and 0 <= value <= MAX_TEXT and end >= 0:
+                name[:] = [self.text(value)]
+                return True
+            if field == 3 and end < 0 and name[-1:] == ["axis"]:
+                numbers["axis"] = value - (1 << 64) if value >> 63 else value
+            if end < 0 or field not in (5, 10, *handlers):
+                return False
+            if field in handlers:
+                self.message(end, handlers[field], depth + 1)
+            else:
+                tensors[:] = [*tensors[:1], self._tensor(end, depth + 1, is_weight=False)]
+            return True
+
+        return handle
 
     def sparse(self, field: int, value: int, end: int, depth: int) -> bool:
         if end >= 0 and field in (1, 2):
-            self.message(end, self.tensor, depth + 1)
+            self._tensor(end, depth + 1, is_weight=field == 1)
             return True
         return False
 
-    def tensor(self, field: int, value: int, end: int, depth: int) -> bool:
-        if field == 8 and end >= 0:
-            self._note_initializer(value)
-            return True
-        if field == 13 and end >= 0:
-            self.message(end, self._external(), depth + 1)
-            return True
-        # Protobuf parsers keep 32 bits of an enum, so the higher bits are ignored here too.
-        if field == 14 and end < 0 and value & 0xFFFFFFFF == _EXTERNAL:
-            self._note_place("")
-        return False
+    def _tensor(self, end: int, depth: int, *, is_weight: bool) -> TensorHead:
+        name: list[str] = []
+        kind: list[int] = []
+        shape: list[int] = []
 
-    def _note_initializer(self, size: int) -> None:
+        def size(value: int) -> None:
+            if len(shape) >= _MAX_DIMENSIONS:
+                raise NotOnnxError("has a tensor with too many dimensions")
+            shape.append(0 if value >> 63 else value)
+
+        def handle(field: int, value: int, stop: int, depth: int) -> bool:
+            if field == 1 and stop >= 0:
+                while self.file.tell() < stop:
+                    size(self.number())
+                return True
+            if field == 1:
+                size(value)
+            elif field == 2 and stop < 0:
+                kind[:] = [value]
+            elif field == 8 and stop >= 0:
+                name[:] = [self._note_initializer(value)]
+                return True
+            elif field == 13 and stop >= 0:
+                self.message(stop, self._external(), depth + 1)
+                return True
+            # Protobuf parsers keep 32 bits of an enum, so the higher bits are ignored here too.
+            elif field == 14 and stop < 0 and value & 0xFFFFFFFF == _EXTERNAL:
+                self._note_place("")
+            return False
+
+        self.message(end, handle, depth)
+        head = TensorHead(DTYPES.get(kind[0], "") if kind else "", tuple(shape))
+        if is_weight and self.is_main:
+            self._count(_ENTRY_BYTES * max(0, len(shape) - _USUAL_DIMENSIONS))
+            self.facts.add_weight(name[0] if name else "", head.dtype, head.shape)
+        return head
+
+    def _note_initializer(self, size: int) -> str:
         if len(self.initializers) >= _MAX_NAMES:
             raise NotOnnxError("has too many names")
-        self.initializers.add(self._kept(size))
+        name = self._kept(size)
+        self.initializers.add(name)
+        return name
 
     def _note_place(self, place: str) -> None:
         # One entry is enough to reject the model; further ones are only shown.
@@ -249,10 +320,17 @@ class _Walk:
 
     def _kept(self, size: int) -> str:
         """Read a name that is kept in memory; the total size of such names is limited."""
+        self._count(size)
+        return self.text(size)
+
+    def _count_name(self, name: str) -> None:
+        """Count a name that is kept; an entry for it needs memory even if it is empty."""
+        self._count(len(name) + _ENTRY_BYTES)
+
+    def _count(self, size: int) -> None:
         self.name_bytes += size
         if self.name_bytes > _MAX_NAME_BYTES:
             raise NotOnnxError("has too many names")
-        return self.text(size)
 
     def _external(self) -> Handler:
         key: list[str] = []
@@ -270,7 +348,7 @@ class _Walk:
         return handle
 
     def _value_info(self, end: int, depth: int) -> Tensor:
-        found: dict[str, object] = {"name": "", "dtype": 0, "shape": []}
+        found: dict[str, object] = {"name": "", "dtype": 0, "has_rank": False}
 
         def info(field: int, value: int, stop: int, depth: int) -> bool:
             if field == 1 and stop >= 0:
@@ -284,6 +362,8 @@ class _Walk:
         def tensor_type(field: int, value: int, stop: int, depth: int) -> bool:
             if field == 1 and stop < 0:
                 found["dtype"] = value
+            if field == 2 and stop >= 0:
+                found["has_rank"] = True
             return self._into(field == 2, stop, shape, depth)
 
         def shape(field: int, value: int, stop: int, depth: int) -> bool:
@@ -291,17 +371,23 @@ class _Walk:
                 if len(sizes) >= _MAX_DIMENSIONS:
                     raise NotOnnxError("has a tensor with too many dimensions")
                 sizes.append(0)
+                symbols.append("")
             return self._into(field == 1, stop, dimension, depth)
 
         def dimension(field: int, value: int, stop: int, depth: int) -> bool:
             if field == 1 and stop < 0 and 0 < value < 1 << 31:
                 sizes[-1] = value
+            if field == 2 and stop >= 0:
+                symbols[-1] = self._kept(value)
+                return True
             return False
 
         sizes: list[int] = []
+        symbols: list[str] = []
         self.message(end, info, depth)
         dtype = DTYPES.get(int(str(found["dtype"])), "")
-        return Tensor(str(found["name"]), dtype, tuple(sizes))
+        names = tuple(symbols) if any(symbols) else ()
+        return Tensor(str(found["name"]), dtype, tuple(sizes), names, bool(found["has_rank"]))
 
     def _into(self, wanted: bool, end: int, handler: Handler, depth: int) -> bool:
         if not wanted or end < 0:

@@ -8,7 +8,7 @@ import click
 
 from fleetmark_cli.output import echo
 from fleetmark_cli.renamed import RenamedOption, renamed
-from fleetmark_controller.cli import campaign, catalog_releases, options, pack
+from fleetmark_controller.cli import campaign, catalog_import, catalog_releases, options, pack
 from fleetmark_core.plural import counted
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ def command() -> None:
 
 command.add_command(catalog_releases.key_command)
 command.add_command(catalog_releases.release_command)
+command.add_command(catalog_import.import_model)
+command.add_command(catalog_import.remove_model)
 command.add_command(renamed(campaign.pack, "pack", "controller campaign pack"))
 command.add_command(renamed(pack.verify, "unpack", "controller pack verify"))
 
@@ -275,60 +277,6 @@ def add(location: str, commit: str, as_json: bool, address: str | None) -> None:
         reply = client.call(client.catalog.AddCatalog, request, _PATIENCE_S)
     if as_json:
         output.print_json({"location": location, "commit": commit, "added": list(reply.components)})
-        return
-    for component in reply.components:
-        echo(component)
-
-
-@command.command(name="import")
-@click.argument("file", type=click.Path(dir_okay=False, exists=True))
-@click.option("--name", default="", help="Name of the component [default: name of the file].")
-@click.option("--title", default="", help="Title, shown in lists.")
-@click.option("--license", "license_", default="", help="License of the model.")
-@click.option("--task", default="", help="Task, such as image-classification [default: speed].")
-@click.option(
-    "--precision",
-    default="",
-    help="Precision, such as fp32 or int8 [default: that of the input].",
-)
-@options.as_json
-@options.controller
-def import_model(
-    file: str,
-    name: str,
-    title: str,
-    license_: str,
-    task: str,
-    precision: str,
-    as_json: bool,
-    address: str | None,
-) -> None:
-    """Create components for the model in FILE, which must be .onnx or .tflite."""
-    from pathlib import Path
-
-    from fleetmark_cli import output
-    from fleetmark_controller.artifacts.model_check import FORMATS, check_model
-    from fleetmark_protos.v1 import catalog_pb2
-
-    path = Path(file)
-    if path.suffix.lower() not in FORMATS:
-        raise click.UsageError(f"{path.name} is not a file of type {' or '.join(FORMATS)}")
-    check_model(path, path.name)
-    with options.connect(address) as client:
-        sha256, size_bytes = client.upload(path)
-        request = catalog_pb2.ImportModelRequest(
-            sha256=sha256,
-            size_bytes=size_bytes,
-            file_name=path.name,
-            name=name,
-            title=title,
-            license=license_,
-            task=task,
-            precision=precision,
-        )
-        reply = client.call(client.catalog.ImportModel, request, _PATIENCE_S)
-    if as_json:
-        output.print_json({"sha256": sha256, "added": list(reply.components)})
         return
     for component in reply.components:
         echo(component)

@@ -56,6 +56,7 @@ RULES: dict[str, CallRule] = {
     "/fleetmark.v1.Catalog/Resolve": _VIEWER,
     "/fleetmark.v1.Catalog/Fetch": _OPERATOR,
     "/fleetmark.v1.Catalog/ImportModel": _OPERATOR,
+    "/fleetmark.v1.Catalog/RemoveModel": _OPERATOR,
     "/fleetmark.v1.Catalog/GetTrust": _VIEWER,
     "/fleetmark.v1.Catalog/Pack": _VIEWER,
     # Components added here run on devices.

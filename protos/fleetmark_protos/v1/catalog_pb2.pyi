@@ -620,6 +620,9 @@ class ImportModelRequest(_message.Message):
     LICENSE_FIELD_NUMBER: _builtins.int
     TASK_FIELD_NUMBER: _builtins.int
     PRECISION_FIELD_NUMBER: _builtins.int
+    SHAPES_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
+    REPLACE_FIELD_NUMBER: _builtins.int
     sha256: _builtins.str
     """The model, which was uploaded as a blob before."""
     size_bytes: _builtins.int
@@ -629,6 +632,16 @@ class ImportModelRequest(_message.Message):
     license: _builtins.str
     task: _builtins.str
     precision: _builtins.str
+    replace: _builtins.bool
+    """True if an imported model of the same name is replaced by a new version."""
+    @_builtins.property
+    def shapes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Shapes of inputs, as `controller catalog import --shape` takes them: `NAME=1x3x224x224`."""
+
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Values of inputs, as `--input` takes them: `NAME=randint:0:999`."""
+
     def __init__(
         self,
         *,
@@ -640,10 +653,13 @@ class ImportModelRequest(_message.Message):
         license: _builtins.str = ...,
         task: _builtins.str = ...,
         precision: _builtins.str = ...,
+        shapes: _abc.Iterable[_builtins.str] | None = ...,
+        inputs: _abc.Iterable[_builtins.str] | None = ...,
+        replace: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_name", b"file_name", "license", b"license", "name", b"name", "precision", b"precision", "sha256", b"sha256", "size_bytes", b"size_bytes", "task", b"task", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_name", b"file_name", "inputs", b"inputs", "license", b"license", "name", b"name", "precision", b"precision", "replace", b"replace", "sha256", b"sha256", "shapes", b"shapes", "size_bytes", b"size_bytes", "task", b"task", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -651,6 +667,70 @@ Global___ImportModelRequest: _TypeAlias = ImportModelRequest  # noqa: Y015
 
 @_typing.final
 class ImportModelReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPONENTS_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    PRECISION_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
+    OUTPUTS_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    version: _builtins.str
+    precision: _builtins.str
+    @_builtins.property
+    def components(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Components that were added or replaced. Empty if the same import was made before."""
+
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImportedTensor]:
+        """The first one receives the samples."""
+
+    @_builtins.property
+    def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImportedTensor]: ...
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        components: _abc.Iterable[_builtins.str] | None = ...,
+        name: _builtins.str = ...,
+        version: _builtins.str = ...,
+        precision: _builtins.str = ...,
+        inputs: _abc.Iterable[Global___ImportedTensor] | None = ...,
+        outputs: _abc.Iterable[Global___ImportedTensor] | None = ...,
+        notes: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["components", b"components", "inputs", b"inputs", "name", b"name", "notes", b"notes", "outputs", b"outputs", "precision", b"precision", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportModelReply: _TypeAlias = ImportModelReply  # noqa: Y015
+
+@_typing.final
+class RemoveModelRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveModelRequest: _TypeAlias = RemoveModelRequest  # noqa: Y015
+
+@_typing.final
+class RemoveModelReply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     COMPONENTS_FIELD_NUMBER: _builtins.int
@@ -667,4 +747,47 @@ class ImportModelReply(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ImportModelReply: _TypeAlias = ImportModelReply  # noqa: Y015
+Global___RemoveModelReply: _TypeAlias = RemoveModelReply  # noqa: Y015
+
+@_typing.final
+class ImportedTensor(_message.Message):
+    """An input or output of an imported model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DTYPE_FIELD_NUMBER: _builtins.int
+    SHAPE_FIELD_NUMBER: _builtins.int
+    BATCH_AXIS_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    dtype: _builtins.str
+    batch_axis: _builtins.int
+    """Absent if no axis follows the batch."""
+    values: _builtins.str
+    """Values of an input, such as `random 0 to 999`, and why they were chosen."""
+    reason: _builtins.str
+    @_builtins.property
+    def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """With the batch axis; 0 for a size that only a run shows."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        dtype: _builtins.str = ...,
+        shape: _abc.Iterable[_builtins.int] | None = ...,
+        batch_axis: _builtins.int | None = ...,
+        values: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_axis", b"_batch_axis", "batch_axis", b"batch_axis"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_axis", b"_batch_axis", "batch_axis", b"batch_axis", "dtype", b"dtype", "name", b"name", "reason", b"reason", "shape", b"shape", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__batch_axis: _TypeAlias = _typing.Literal["batch_axis"]  # noqa: Y015
+    _WhichOneofArgType__batch_axis: _TypeAlias = _typing.Literal["_batch_axis", b"_batch_axis"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_axis) -> _WhichOneofReturnType__batch_axis | None: ...
+
+Global___ImportedTensor: _TypeAlias = ImportedTensor  # noqa: Y015

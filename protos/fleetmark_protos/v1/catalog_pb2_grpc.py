@@ -64,6 +64,11 @@ class CatalogStub(object):
                 request_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.ImportModelRequest.SerializeToString,
                 response_deserializer=fleetmark__protos_dot_v1_dot_catalog__pb2.ImportModelReply.FromString,
                 _registered_method=True)
+        self.RemoveModel = channel.unary_unary(
+                '/fleetmark.v1.Catalog/RemoveModel',
+                request_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.RemoveModelRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_catalog__pb2.RemoveModelReply.FromString,
+                _registered_method=True)
         self.GetTrust = channel.unary_unary(
                 '/fleetmark.v1.Catalog/GetTrust',
                 request_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.GetTrustRequest.SerializeToString,
@@ -128,6 +133,13 @@ class CatalogServicer(object):
 
     def ImportModel(self, request, context):
         """Creates a component from a model that was uploaded as a blob.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveModel(self, request, context):
+        """Removes an imported model and its benchmark. Results stay.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -200,6 +212,11 @@ def add_CatalogServicer_to_server(servicer, server):
                     servicer.ImportModel,
                     request_deserializer=fleetmark__protos_dot_v1_dot_catalog__pb2.ImportModelRequest.FromString,
                     response_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.ImportModelReply.SerializeToString,
+            ),
+            'RemoveModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveModel,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_catalog__pb2.RemoveModelRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.RemoveModelReply.SerializeToString,
             ),
             'GetTrust': grpc.unary_unary_rpc_method_handler(
                     servicer.GetTrust,
@@ -389,6 +406,33 @@ class Catalog(object):
             '/fleetmark.v1.Catalog/ImportModel',
             fleetmark__protos_dot_v1_dot_catalog__pb2.ImportModelRequest.SerializeToString,
             fleetmark__protos_dot_v1_dot_catalog__pb2.ImportModelReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmark.v1.Catalog/RemoveModel',
+            fleetmark__protos_dot_v1_dot_catalog__pb2.RemoveModelRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_catalog__pb2.RemoveModelReply.FromString,
             options,
             channel_credentials,
             insecure,

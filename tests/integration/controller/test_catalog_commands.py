@@ -15,6 +15,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from fleetmark_catalog.load import BUILTIN, KINDS
+from tests.support.model_files import Value, onnx_graph
 from tests.support.processes import Fleet, fleet_in
 
 pytestmark = pytest.mark.e2e
@@ -190,18 +191,71 @@ def test_a_repository_with_a_link_is_refused(fleet: Fleet, tmp_path: Path) -> No
 
 
 def test_an_imported_model_can_be_scheduled_after_a_restart(fleet: Fleet, tmp_path: Path) -> None:
-    shutil.copyfile(MODELS / "dscnn_int8.onnx", tmp_path / "Mine.onnx")
-    assert catalog(fleet, "import", str(tmp_path / "Mine.onnx")).split() == [
-        "model/mine",
-        "benchmark/mine",
-    ]
-    output = catalog(fleet, "import", str(tmp_path / "Mine.onnx"), code=4)
-    assert "Choose another --name" in output
+    mine = str(tmp_path / "Mine.onnx")
+    shutil.copyfile(MODELS / "dscnn_int8.onnx", mine)
+    lines = catalog(fleet, "import", mine).splitlines()
+    assert lines[:2] == ["model/mine", "benchmark/mine"]
+    assert any(line.split()[:4] == ["input", "image", "float32", "batchx28x28x1"] for line in lines)
+    assert "precision: int8" in lines
+    again = json.loads(catalog(fleet, "import", mine, "--json"))
+    assert (again["added"], again["version"]) == ([], "1.0")
+    output = catalog(fleet, "import", mine, "--precision", "mixed", code=4)
+    assert "Give --replace" in output
+    replaced = json.loads(
+        catalog(fleet, "import", mine, "--precision", "mixed", "--replace", "--json")
+    )
+    assert replaced["added"] == ["model/mine", "benchmark/mine"]
+    assert (replaced["version"], replaced["precision"]) == ("1.1", "mixed")
     fleet.kill("controller", signal.SIGTERM)
     fleet.start_controller()
     done = fleet.run("schedule", "mine", "--fleet", "linux", "--dry-run")
     assert done.returncode == 0, done.stderr
     assert "mine" in done.stdout
+
+
+def test_an_import_asks_for_what_the_file_does_not_say(fleet: Fleet, tmp_path: Path) -> None:
+    model = onnx_graph(
+        [
+            Value("ids", "int64", ["batch", "seq"]),
+            Value("attention_mask", "int64", ["batch", "seq"]),
+        ],
+        [Value("y", "float32", ["batch", 10])],
+    )
+    file = tmp_path / "Asks.onnx"
+    file.write_bytes(model)
+    before = files(fleet)
+    output = catalog(fleet, "import", str(file), code=2)
+    for name in ("ids", "attention_mask"):
+        line = f"input {name}: [batch, seq] has open dimensions; give --shape {name}=1x128"
+        assert line in output
+    output = catalog(fleet, "import", str(file), "--shape", "ids=1x16", code=2)
+    assert "Give --input ids=randint:0:999" in output
+    # Nothing was uploaded.
+    assert files(fleet) == before
+    wanted = ("--shape", "ids=1x16", "--input", "ids=randint:0:99")
+    reply = json.loads(catalog(fleet, "import", str(file), *wanted, "--json"))
+    assert reply["inputs"] == [
+        {
+            "name": "ids",
+            "dtype": "int64",
+            "shape": [1, 16],
+            "batch_axis": 0,
+            "values": "random 0 to 99",
+            "reason": None,
+        },
+        {
+            "name": "attention_mask",
+            "dtype": "int64",
+            "shape": [1, 16],
+            "batch_axis": 0,
+            "values": "ones",
+            "reason": "it is a mask by its name",
+        },
+    ]
+    assert [output["shape"] for output in reply["outputs"]] == [[1, 10]]
+    assert catalog(fleet, "remove", "asks").split() == ["benchmark/asks", "model/asks"]
+    assert "no imported model" in catalog(fleet, "remove", "asks", code=3)
+    assert "asks" not in catalog(fleet, "list", "model")
 
 
 def test_what_is_no_model_is_not_imported(fleet: Fleet, tmp_path: Path) -> None:

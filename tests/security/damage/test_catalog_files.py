@@ -18,7 +18,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.model_files import onnx_with_names, sparse, tflite, tflite_of_many_graphs
+from tests.support.model_files import (
+    onnx_with_names,
+    onnx_with_nodes,
+    sparse,
+    tflite,
+    tflite_of_many_graphs,
+    tflite_of_many_tensors,
+)
 from tests.support.processes import BIN, Fleet, environment, fleet_in
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.xdist_group("catalog-files")]
@@ -198,6 +205,16 @@ MODELS: dict[str, tuple[str, Make, str]] = {
         lambda path: onnx_with_names(path, 10_000, 4000),
         "too many names",
     ),
+    "ONNX of endless nodes": (
+        "m.onnx",
+        lambda path: onnx_with_nodes(path, 1_000_000),
+        "too many names",
+    ),
+    "TFLite of too many tensors": (
+        "m.tflite",
+        lambda path: tflite_of_many_tensors(path, 100_001),
+        "truncated or damaged",
+    ),
     "ONNX nested": ("m.onnx", written(b"\x3a\x7f" * 5000), "is not a model in ONNX format"),
     "ONNX cut": ("m.onnx", written(b"\x08\x08\x3a\xff\xff\xff\x7f"), "truncated"),
 }
@@ -362,6 +379,14 @@ def test_a_bad_model_is_not_imported(tmp_path: Path, served: Fleet, what: str) -
     name, make, says = MODELS[what]
     make(tmp_path / name)
     check_one_line(asked(served, "catalog", "import", str(tmp_path / name)), 4, name, says)
+
+
+def test_a_model_of_many_tensors_needs_little_memory(tmp_path: Path, served: Fleet) -> None:
+    tflite_of_many_tensors(tmp_path / "many.tflite", 100_000)
+    end = asked(served, "catalog", "import", str(tmp_path / "many.tflite"))
+    assert end.code == 0, end
+    assert end.peak_bytes < PEAK_BYTES, f"{end.peak_bytes >> 20} MiB"
+    assert asked(served, "catalog", "remove", "many").code == 0
 
 
 @pytest.mark.parametrize("what", ["a FIFO", "a link to /dev/zero"])

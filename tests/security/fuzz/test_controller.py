@@ -30,6 +30,7 @@ from fleetmark_controller.api import serde, validation
 from fleetmark_controller.artifacts import foreign_deb
 from fleetmark_controller.artifacts.catalog_registry import Catalogs
 from fleetmark_controller.artifacts.from_wheel import read_members
+from fleetmark_controller.artifacts.import_plan import plan_import
 from fleetmark_controller.artifacts.model_check import check_model
 from fleetmark_controller.artifacts.recipes import idx_selection, wav_clips
 from fleetmark_controller.cli.options import DURATION
@@ -55,6 +56,7 @@ from fleetmark_protos.v1 import common_pb2, session_pb2
 from tests.security.fuzz.damage import ANYTHING, damaged, damaged_text, documents, other_values
 from tests.support import evaluation_cases as cases
 from tests.support.export_cases import Campaign
+from tests.support.model_files import Node, Value, onnx_graph, tflite_graph
 from tests.unit.controller.test_evaluate_hostile import evaluate, sane
 from tests.unit.controller.test_export_report import Page
 from tests.unit.controller.test_models import external, field, onnx
@@ -354,15 +356,28 @@ def test_a_damaged_list_of_catalogs_is_named_as_such(data: bytes) -> None:
 def test_a_damaged_model_is_one_or_is_refused(data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(sorted(MODELS)))
     with tempfile.TemporaryDirectory() as folder:
-        path = file(folder, f"m.{kind}", data.draw(damaged(MODELS[kind])))
+        ending = kind.split()[-1]
+        path = file(folder, f"m.{ending}", data.draw(damaged(MODELS[kind])))
         try:
-            check_model(path, path.name)
+            model = check_model(path, path.name)
         except FleetmarkError as error:
             assert error.kind is ErrorKind.BAD_DOCUMENT
+            return
+        assert model is not None
+        try:
+            plan_import(model, ["ids=1x8"])
+        except FleetmarkError as error:
+            assert error.kind in (ErrorKind.BAD_DOCUMENT, ErrorKind.USAGE)
 
 
 def models() -> dict[str, bytes]:
     found = {"onnx": onnx(field(5, field(8, b"w") + field(9, bytes(100)))) or external(b"")}
+    ids, y = Value("ids", "int32", ["batch", "seq"]), Value("y", "float32", ["batch", 4])
+    table = Value("table", "float32", [1000, 8])
+    nodes = [Node("Cast", ["ids"], "cast"), Node("Gather", ["table", "cast"], "y", axis=-1)]
+    found["graph onnx"] = onnx_graph([ids], [y], nodes=nodes, weights=[table])
+    nodes = [Node("CAST", ["ids"], "cast"), Node("GATHER", ["table", "cast"], "y")]
+    found["graph tflite"] = tflite_graph([ids], [y], nodes=nodes, weights=[table])
     small = [p for p in sorted(BUILTIN.glob("model/*/*.tflite")) if p.stat().st_size < 300_000]
     if small:
         found["tflite"] = small[0].read_bytes()

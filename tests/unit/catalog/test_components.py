@@ -439,6 +439,12 @@ BAD = {
         '[soft]\nversions = "new"\n[[soft.detect]]\ntype = "command"\ncommand = ["x"]\n',
         "key soft.versions",
     ),
+    "ONNX of another version": (
+        "package",
+        HEAD,
+        '[package]\ndistribution = "x"\n[package.onnx]\n"9.9" = { ir = 11, opset = 23 }\n',
+        "key package.onnx: found version '9.9', allowed 1",
+    ),
     "program file elsewhere": ("program", HEAD, PROGRAM, "is a link to a file outside its folder"),
 }
 
