@@ -10,6 +10,7 @@ from fleetmark_agent.cache.blob_cache import Cache
 from fleetmark_agent.errors import Refusal
 from fleetmark_agent.runner import admission
 from fleetmark_agent.state.files import free_bytes
+from fleetmark_core.failure_cause import FailureCause
 from fleetmark_core.order import Order
 
 MB = 1_000_000
@@ -35,6 +36,7 @@ def test_memory_that_is_free_now_counts_less_what_the_helpers_take(cache: Cache)
         admission.check(order(memory=200 * MB), cache, 231 * MB)
     assert caught.value.reason == "it needs 200.0 MB of memory, 199.0 MB available"
     assert not caught.value.retryable
+    assert caught.value.cause is FailureCause.JOB, "the device is not defective"
 
 
 def test_no_job_is_refused_if_the_device_or_the_order_lacks_the_figure(cache: Cache) -> None:
@@ -52,6 +54,7 @@ def test_the_whole_cache_counts_as_room(cache: Cache) -> None:
     with pytest.raises(Refusal) as caught:
         admission.check(order(bundle=80 * MB, environment=15 * MB, output=5 * MB), cache, 0)
     assert caught.value.reason.startswith("it needs 100.0 MB of disk, ")
+    assert caught.value.cause is FailureCause.DEVICE
     with pytest.raises(
         Refusal, match=r"9\.0 GB of memory, 0 bytes available, and it needs 100.*disk"
     ):

@@ -17,6 +17,7 @@ from fleetmark_agent.state.identity import device_id
 from fleetmark_agent.state.ledger import AttemptStatus, Ledger, LedgerEntry, LedgerError
 from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.errors import FleetmarkError
+from fleetmark_core.failure_cause import FailureCause
 from fleetmark_core.ids import uuid7
 
 
@@ -24,11 +25,24 @@ def test_a_ledger_comes_back_as_it_was(tmp_path: Path) -> None:
     files = RealFiles(tmp_path)
     assert ledger.load(files) == Ledger()
     entries = tuple(
-        LedgerEntry(LocalAttemptKey(f"job-{n}", n), standing, b"\0\xff order", "why", True)
+        LedgerEntry(
+            LocalAttemptKey(f"job-{n}", n), standing, b"\0\xff order", "why", True, FailureCause.JOB
+        )
         for n, standing in enumerate(AttemptStatus, 1)
     )
     ledger.save(files, Ledger(MAX_EPOCH, entries))
     assert ledger.load(files) == Ledger(MAX_EPOCH, entries)
+
+
+def test_a_ledger_of_an_older_agent_has_no_causes(tmp_path: Path) -> None:
+    files = RealFiles(tmp_path)
+    entry = LedgerEntry(LocalAttemptKey("job", 1), AttemptStatus.REFUSED, b"", "why", True)
+    ledger.save(files, Ledger(1, (entry,)))
+    path = tmp_path / ledger.LEDGER_NAME
+    values = json.loads(path.read_bytes())
+    del values["attempts"][0]["cause"]
+    path.write_text(json.dumps(values))
+    assert ledger.load(files) == Ledger(1, (entry,))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fleetmark_agent.net import grpc_codec
 from fleetmark_agent.runner.collect import evaluate_exit
+from fleetmark_agent.session import messages
+from fleetmark_controller.api import serde
 from fleetmark_controller.lifecycle.failure_policy import (
     cause_of_final,
     counts_towards_quarantine,
@@ -27,6 +30,7 @@ from fleetmark_core import failure_cause
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.failure_cause import CRASH_SIGNALS, FailureCause, cause_of_exit, signal_name
 from fleetmark_harness import exit_codes
+from fleetmark_protos.v1 import session_pb2
 from tests.support.stores import CAMPAIGN, LOCK, TestStore, sealed
 
 C = FailureCause
@@ -308,3 +312,23 @@ def test_a_job_that_always_crashes_has_few_attempts(devices: int, max_attempts: 
 def test_every_signal_has_a_name(number: int) -> None:
     assert signal_name(number).upper().startswith("SIG")
     assert {signal_name(each) for each in CRASH_SIGNALS} >= {"SIGSEGV", "SIGABRT"}
+
+
+# On the wire
+
+
+@pytest.mark.parametrize("cause", [*C, None])
+def test_a_cause_survives_the_wire(cause: FailureCause | None) -> None:
+    ref = messages.AttemptRef("d1", "job-1", 1, "boot-1")
+    report = messages.AttemptReport(ref, messages.ReportedState.REFUSED, reason="no", cause=cause)
+    sent = session_pb2.AgentMessage.FromString(grpc_codec.to_wire(report).SerializeToString())
+    assert serde.report_from(sent.attempt_report).cause is cause
+
+
+def test_a_cause_of_a_newer_agent_counts_as_not_reported() -> None:
+    ref = messages.AttemptRef("d1", "job-1", 1, "boot-1")
+    report = messages.AttemptReport(ref, messages.ReportedState.REFUSED, reason="no")
+    sent = grpc_codec.to_wire(report).attempt_report
+    newer = session_pb2.AttemptReport.FromString(sent.SerializeToString() + b"\x38\x63")
+    assert newer.cause == 99
+    assert serde.report_from(newer).cause is None
