@@ -426,14 +426,14 @@ def test_no_size_is_invented(data: st.DataObject, shapes: list[list[int | str]])
         event(f"refused: {error.kind.name}")
         return
     event("planned")
+    planned = {entry.name: entry for entry in (plan.sample, *plan.constants)}
+    assert set(planned) == {one.name for one in inputs}
     named = {
         one.symbol(axis): size
         for one in inputs
         for axis, size in enumerate(given_shapes.get(one.name, []))
-        if one.symbol(axis)
+        if one.symbol(axis) and axis != planned[one.name].shape.batch_axis
     }
-    planned = {entry.name: entry for entry in (plan.sample, *plan.constants)}
-    assert set(planned) == {one.name for one in inputs}
     for one in inputs:
         entry = planned[one.name].shape
         assert len(entry.sizes) == len(one.shape)
