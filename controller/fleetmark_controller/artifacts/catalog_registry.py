@@ -227,7 +227,10 @@ class Catalogs:
         ]
         if not kinds:
             raise FleetmarkError(
-                ErrorKind.NOT_FOUND, f"no imported model is called {name[:80]!r}", "", ""
+                ErrorKind.NOT_FOUND,
+                f"no imported model is called {name[:80]!r}",
+                "",
+                "See `controller catalog list model`",
             )
         for kind in kinds:
             shutil.rmtree(self.imported_folder / kind / name)

@@ -148,7 +148,7 @@ def _shape(tensor: catalog_pb2.ImportedTensor) -> str:
     sizes = [str(size) if size else "?" for size in tensor.shape]
     if tensor.HasField("batch_axis") and sizes[tensor.batch_axis] == "1":
         sizes[tensor.batch_axis] = "batch"
-    return "x".join(sizes) or "scalar"
+    return f"[{', '.join(sizes)}]"
 
 
 def _plain(tensor: catalog_pb2.ImportedTensor, *, is_input: bool) -> dict[str, object]:
