@@ -67,6 +67,8 @@ def another_wheel(wheel: Path, folder: Path, version: str, *, broken: bool = Fal
             data = source.read(item)
             if item.endswith("/METADATA"):
                 data = data.replace(f"Version: {old}\n".encode(), f"Version: {version}\n".encode())
+            if item == "fleetmark_core/version.py":
+                data = data.replace(f'"{old}"'.encode(), f'"{version}"'.encode())
             if item.endswith("/RECORD"):
                 data = data.replace(f"-{old}.dist-info".encode(), f"-{version}.dist-info".encode())
             if broken and item == "fleetmark_agent/cli.py":
@@ -150,7 +152,7 @@ class Installer:
             check=True,
             capture_output=True,
             text=True,
-        ).stdout.strip()
+        ).stdout.split()[-1]
 
 
 def copy_kit(kit: Path, target: Path) -> Path:

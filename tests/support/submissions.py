@@ -67,7 +67,7 @@ class Store:
     def read(self, sha256: str) -> bytes:
         return self.blobs.get(sha256) or self.bench.blobs.path(sha256).read_bytes()
 
-    def add(self, configuration: Any, device: str = "board") -> StoredRun:
+    def add(self, configuration: Any, device: str = "device") -> StoredRun:
         """Run a configuration, evaluate the run and store it."""
         lock = self.bench.lock(configuration)
         job = dict(lock.job)

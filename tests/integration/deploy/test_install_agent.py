@@ -124,9 +124,9 @@ def test_the_installed_agent_does_a_job_and_an_upgrade_keeps_what_it_holds(
     waiting = installer.home / "spool" / "waiting"
     waiting.write_bytes(b"a record")
     before = listing(installer.home)
-    newer = another_wheel(wheel_of(installer.kit), tmp_path / "newer", "0.1.1")
+    newer = another_wheel(wheel_of(installer.kit), tmp_path / "newer", "0.2.1")
     installer.install("--wheel", str(newer))
-    assert installer.version() == "0.1.1"
+    assert installer.version() == "0.2.1"
     assert listing(installer.home) == before
     waiting.unlink()
     start()
@@ -138,7 +138,7 @@ def test_the_installed_agent_does_a_job_and_an_upgrade_keeps_what_it_holds(
     # The former version stays, to go back to; a third call that goes back to it builds nothing.
     assert len(list((installer.prefix / "environments").iterdir())) == 2
     assert "is already installed" in installer.install()
-    assert installer.version() != "0.1.1"
+    assert installer.version() != "0.2.1"
 
 
 def test_a_version_that_does_not_start_changes_nothing(

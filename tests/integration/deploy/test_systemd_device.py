@@ -157,12 +157,12 @@ def test_an_upgrade_restarts_it_as_the_same_device(
     dut: SystemdDevice, fleet: Fleet, kit: Path, python: str, tmp_path: Path
 ) -> None:
     device = fleet.query("SELECT device_id FROM devices WHERE name = 'device'")
-    newer = another_wheel(wheel_of(kit), tmp_path, "0.1.1")
+    newer = another_wheel(wheel_of(kit), tmp_path, "0.2.1")
     dut.copy(newer, f"/srv/{newer.name}")
     before = dut.show(UNIT, "MainPID")
     install(dut, "--wheel", f"/srv/{newer.name}", "--python", python)
     until(lambda: dut.show(UNIT, "MainPID") not in ("0", before), "the new agent")
-    assert dut.ask("agent", "--version") == "0.1.1"
+    assert dut.ask("agent", "--version") == "fleetmark agent 0.2.1"
     until(lambda: fleet.presence("device") == "online", "the new agent")
     assert fleet.query("SELECT device_id FROM devices WHERE name = 'device'") == device
 
