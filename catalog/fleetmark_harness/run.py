@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -43,6 +44,12 @@ def run(job: JobSpec, load: Load, progress: ProgressReporter) -> None:
     batch_size = job.batch_size
     progress.report("load")
     adapter, task = load(job, batch_size)
+    if adapter.fixed_batch and job.scenario == "Offline":
+        # Whole calls only: a call computes all its samples.
+        whole = math.ceil(batch_size / adapter.samples_per_call) * adapter.samples_per_call
+        if whole != batch_size:
+            batch_size = whole
+            adapter, task = load(job, batch_size)
     profile = job.profile_settings
     try:
         calibration = calibrate(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fleetmark_harness.adapters import Opening, constants, first_of, wanted_input
+from fleetmark_harness.adapters.fixed_batch import FixedBatch
+from fleetmark_harness.adapters.one_by_one import OneByOne
 from fleetmark_harness.exit_codes import BAD_INPUT, JobError
 
 Array = npt.NDArray[Any]
@@ -56,6 +59,9 @@ class OnnxModel:
                 BAD_INPUT, f"model {model.name}: input type {tensor.type} is not supported"
             )
         self.dtype: npt.DTypeLike = _TYPES[tensor.type]
+        first = tensor.shape[0] if tensor.shape else 0
+        self.graph_batch = first if isinstance(first, int) and first > 0 else 0
+        """The number of samples per call that the graph fixes; 0 if it leaves it open."""
         self.input_shape = tuple(
             size if isinstance(size, int) and size > 0 else 0 for size in tensor.shape[1:]
         )
@@ -88,6 +94,12 @@ class OnnxModel:
         }
 
 
-def open_model(opening: Opening) -> OnnxModel:
-    """Open an ONNX model; its batch dimension must be dynamic for a batch size above 1."""
-    return OnnxModel(opening)
+def open_model(opening: Opening) -> OnnxModel | OneByOne | FixedBatch:
+    """Open an ONNX model for the batch size, or for the batch that its graph fixes."""
+    model = OnnxModel(opening)
+    fixed = model.graph_batch
+    if fixed in (0, opening.batch_size):
+        return model
+    del model  # two sessions of a large model may not fit
+    other = OnnxModel(replace(opening, batch_size=fixed))
+    return OneByOne(other) if fixed == 1 else FixedBatch(other, fixed)

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fleetmark_harness.adapters.fixed_batch import FixedBatch
 from fleetmark_harness.adapters.one_by_one import OneByOne
 from fleetmark_harness.calibrate import Calibration, calibrate
 from fleetmark_harness.exit_codes import BAD_INPUT, NO_MEMORY, JobError, code_of, one_line
@@ -156,6 +157,30 @@ def test_single_calls_are_joined_by_sample(count: int, leading_one: bool) -> Non
     joined = OneByOne(Single()).run(values)
     assert joined.shape == ((count, 2) if leading_one else (count, 5, 1, 2))
     assert (joined.reshape(count, -1)[:, :2] == values).all()
+
+
+@given(st.integers(1, 9), st.integers(1, 30), st.sampled_from(LAYOUTS))
+def test_a_graph_with_a_fixed_batch_computes_whole_calls(
+    size: int, count: int, layout: str
+) -> None:
+    model: Any = CountingModel(size, layout, fixed=True)
+    model.version = model.provider = model.input_name = "x"
+    calls: list[int] = []
+    run = model.run
+
+    def checked(batch: Array) -> Array:
+        calls.append(len(batch))
+        return run(batch)
+
+    model.run = checked
+    adapter = FixedBatch(model, size)
+    values = np.arange(count * 3, dtype=np.float32).reshape(count, 3)
+    outputs = adapter.run(values)
+    assert calls == [size] * math.ceil(count / size)
+    assert model.computed == len(calls) * size
+    assert len(outputs) == count
+    if layout != "one value" and size not in (2, 3):  # else an axis of the output is ambiguous
+        assert (outputs.reshape(count, 2, 3) == np.stack([values, -values], axis=1)).all()
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1.0])
