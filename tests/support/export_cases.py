@@ -66,6 +66,7 @@ class Campaign:
     def _run(self, device: str, name: str, mode: str, changes: dict[str, Any]) -> dict[str, Any]:
         facts = asdict(evaluated(name))
         facts.pop("problems")
+        facts.pop("loadgen_reasons")
         blob = facts.pop("samples")
         facts["search"] = facts.pop("search_trace")
         run_id = f"{device}-{name}"

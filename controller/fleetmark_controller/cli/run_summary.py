@@ -36,7 +36,8 @@ _MOST_SENSORS = 5
 def lines(figures: Mapping[str, Any], provenance: Mapping[str, Any]) -> Iterator[str]:
     """Yield the lines."""
     validity = figures.get("loadgen_validity")
-    problems = [str(problem) for problem in _list(provenance.get("problems"))]
+    texts = (*_list(provenance.get("problems")), *_list(provenance.get("loadgen_reasons")))
+    problems = [str(text) for text in texts]
     validity_text = "gives no verdict in accuracy mode" if validity is None else str(validity)
     yield f"LoadGen    {validity_text}"
     for problem in problems:

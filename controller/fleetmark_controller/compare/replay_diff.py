@@ -17,6 +17,7 @@ VERDICTS = ("loadgen_validity", "condition")
 
 _OWN = (
     *("order", "order_sha256", "boot_id", "clock", "cpu_s", "peak_memory_bytes", "problems"),
+    "loadgen_reasons",
     *("competing_load", "temperatures", "facts", "files", "program_result.duration_ns"),
     *("program_result.query_count", "program_result.sample_count", "program_result.accuracy"),
     *("program_result.start_unix_ns", "program_result.peak_memory_bytes"),

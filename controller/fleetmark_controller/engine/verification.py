@@ -29,6 +29,7 @@ from fleetmark_core.regular_file import is_damage, open_regular
 from fleetmark_core.serde import to_plain
 
 COMPLETED = "completed"
+_MAX_REASON = 400
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def build_run(evidence: Evidence, facts: RunFacts, blobs: BlobFolder, now_ns: in
     """Build the run from evidence and evaluated facts; store its samples as a blob."""
     values = to_plain(facts)
     samples: bytes | None = facts.samples
-    for name in ("samples", "problems", "energy_by_source"):
+    for name in ("samples", "problems", "loadgen_reasons", "energy_by_source"):
         values.pop(name)
     files = evidence.files
     if samples is not None:
@@ -147,6 +148,8 @@ def build_run(evidence: Evidence, facts: RunFacts, blobs: BlobFolder, now_ns: in
     values["provenance"] = _provenance(evidence, facts)
     invalid = facts.loadgen_validity == "INVALID"
     reason = "; ".join(facts.problems)
+    if invalid and not reason and facts.loadgen_reasons:
+        reason = f"LoadGen: {'; '.join(facts.loadgen_reasons)}"[:_MAX_REASON]
     return Evaluation(
         AttemptOutcome.INVALID if invalid else AttemptOutcome.VALID, reason, False, values, files
     )
@@ -189,5 +192,6 @@ def _provenance(evidence: Evidence, facts: RunFacts) -> dict[str, Any]:
         "lock_sha256": evidence.order.lock_sha256,
         "components": to_plain(evidence.lock.components),
         "problems": list(facts.problems),
+        "loadgen_reasons": list(facts.loadgen_reasons),
         "energy_by_source_j": dict(facts.energy_by_source),
     }

@@ -74,7 +74,7 @@ class RunFacts:
 
     `loadgen_validity` is LoadGen's verdict, but also INVALID if the files do not prove a valid run:
     `problems` then says why, in texts for operators. It is None for an accuracy run without
-    problems. For `condition` and `condition_reasons` see module `condition`. `samples` is the
+    problems. `loadgen_reasons` are LoadGen's own reasons for its INVALID. For `condition` and `condition_reasons` see module `condition`. `samples` is the
     encoded blob. `search_trace` is the result of mode find-performance; see module `search_trace`.
     `energy_by_source` has the joules that each sensor of the device measured.
     """
@@ -113,6 +113,7 @@ class RunFacts:
     search_trace: dict[str, Any] | None = None
     samples: bytes | None = None
     problems: list[str] = field(default_factory=list)
+    loadgen_reasons: list[str] = field(default_factory=list)
     energy_by_source: dict[str, float] = field(default_factory=dict)
 
 
@@ -254,6 +255,9 @@ class _Evaluation:
             return
         facts = self.facts
         facts.loadgen_validity = self._validity(result, log)
+        if result.validity == "INVALID":
+            texts = (*result.failed_checks, *result.reasons)
+            facts.loadgen_reasons = [" ".join(clean_text(text).split()) for text in texts]
         facts.sample_count = result.sample_count
         facts.metric_name = result.metric_name
         facts.metric_value = result.metric_value

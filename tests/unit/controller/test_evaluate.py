@@ -20,7 +20,7 @@ from fleetmark_controller.store.db.connection import connect, migrate
 from tests.support import evaluation_cases as cases
 from tests.support.evaluation_cases import codes, evaluated
 
-UNSTORED = ("samples", "problems", "energy_by_source")
+UNSTORED = ("samples", "problems", "loadgen_reasons", "energy_by_source")
 LATENCIES = [f"latency_{name}_ms" for name in ("mean", "p50", "p90", "p95", "p99", "p999")]
 
 
@@ -72,6 +72,11 @@ def test_an_invalid_run_stays_invalid() -> None:
     assert facts.problems == []
     assert codes(facts) == {"loadgen_errors"}
     assert facts.metric_value is not None
+    assert facts.loadgen_reasons == [
+        "minimum duration not reached",
+        "Decrease the expected latency so the loadgen pre-generates more queries.",
+    ]
+    assert evaluated("singlestream_performance").loadgen_reasons == []
 
 
 def test_facts_are_columns_of_table_run(tmp_path: Path) -> None:
