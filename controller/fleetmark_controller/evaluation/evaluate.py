@@ -76,7 +76,8 @@ class RunFacts:
     `problems` then says why, in texts for operators. It is None for an accuracy run without
     problems. `loadgen_reasons` are LoadGen's own reasons for its INVALID. For `condition` and
     `condition_reasons` see module `condition`. `samples` is the encoded blob. `search_trace` is the
-    result of mode find-performance; see module `search_trace`. `energy_by_source` has the joules that each sensor of the device measured.
+    result of mode find-performance; see module `search_trace`. `energy_by_source` has
+    the joules that each sensor of the device measured.
     """
 
     started_at: str | None = None

@@ -57,7 +57,7 @@ from tests.security.fuzz.damage import ANYTHING, damaged, damaged_text, document
 from tests.support import evaluation_cases as cases
 from tests.support.export_cases import Campaign
 from tests.support.model_files import Node, Value, onnx_graph, tflite_graph
-from tests.unit.controller.test_evaluate_hostile import evaluate, sane
+from tests.unit.controller.test_evaluate_hostile import evaluate_file, sane
 from tests.unit.controller.test_export_report import Page
 from tests.unit.controller.test_models import external, field, onnx
 from tests.unit.controller.test_wheelbuild import BUILD
@@ -169,7 +169,7 @@ def test_a_damaged_log_is_evaluated_or_refused(detail: bytes, summary: bytes) ->
         path = file(folder, "mlperf_log_detail.txt", detail)
         with suppress(IngestError):
             parse_detail(path)
-        sane(evaluate(path))
+        sane(evaluate_file(path))
         output = file(folder, "mlperf_log_summary.txt", summary)
         with suppress(IngestError):
             assert read_summary(output).validity in ("VALID", "INVALID", None)
@@ -214,7 +214,7 @@ def test_any_claim_of_a_program(data: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         claim = file(folder, "result.json", data)
         files = {**cases.files(RUN), "result": claim}
-        sane(evaluate(RUN / "mlperf_log_detail.txt", files=files))
+        sane(evaluate_file(RUN / "mlperf_log_detail.txt", files=files))
 
 
 # --- the catalog ---

@@ -87,7 +87,7 @@ class CompromisedFleet:
         expired = vars(release) | {"version": release.version + 1, "expires_unix_s": now_s - 86_400}
         expired.pop("by_id", None)
         self._store_stolen_release("expired", type(release)(**expired), key)
-        other = vars(release) | {"serial": release.serial + 2}
+        other = vars(release) | {"version": release.version + 2}
         other.pop("by_id", None)
         other["components"] = tuple(c for c in release.components if c["name"] != "toy")
         self._store_stolen_release("other", type(release)(**other), key)
@@ -174,5 +174,5 @@ def test_afterwards_the_device_still_runs_valid_jobs(compromised: CompromisedFle
     (serial,) = compromised.fleet.query("SELECT release_serial FROM runs ORDER BY run_id DESC")[0]
     newest = parse_release(
         parse_envelope((compromised.fleet.home / "release.json").read_bytes()).signed
-    ).serial
+    ).version
     assert serial == newest
