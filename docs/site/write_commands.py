@@ -28,7 +28,10 @@ def text(program: str) -> str:
     """Return the page of one program."""
     command = PROGRAMS[program]
     return _HEAD.format(program=program) + "".join(
-        _section(context) for context in _commands(click.Context(command, info_name=program))
+        _section(context)
+        for context in _commands(
+            click.Context(command, info_name=program, **command.context_settings)
+        )
     )
 
 
@@ -40,7 +43,11 @@ def _commands(context: click.Context) -> Iterator[click.Context]:
         for name in group.list_commands(context):
             command = group.get_command(context, name)
             if command is not None and not command.hidden:
-                yield from _commands(click.Context(command, info_name=name, parent=context))
+                yield from _commands(
+                    click.Context(
+                        command, info_name=name, parent=context, **command.context_settings
+                    )
+                )
 
 
 def _section(context: click.Context) -> str:

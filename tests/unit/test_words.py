@@ -188,9 +188,12 @@ def test_messages() -> None:
     assert not set(NAMES["messages"]) & found
 
 
-def shown(command: click.Command, path: str) -> Iterator[str]:
+def shown(command: click.Command, path: str, parent: click.Context | None = None) -> Iterator[str]:
     """Yield the paths of all commands and options that `--help` shows."""
-    context = click.Context(command)
+    # As the command line makes it: click keeps the help option of the first context of a command.
+    context = click.Context(
+        command, parent, path.rsplit(maxsplit=1)[-1], **command.context_settings
+    )
     for line in command.get_help(context).splitlines():
         for option in re.findall(r"^  (?:-\w, )?(--[a-z-]+)", line):
             yield f"{path} {option}"
@@ -199,7 +202,7 @@ def shown(command: click.Command, path: str) -> Iterator[str]:
             below = command.get_command(context, name)
             if below is not None and not below.hidden:
                 yield f"{path} {name}"
-                yield from shown(below, f"{path} {name}")
+                yield from shown(below, f"{path} {name}", context)
 
 
 def test_commands() -> None:

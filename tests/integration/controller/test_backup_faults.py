@@ -172,7 +172,7 @@ def test_the_command_warns_of_blobs_that_are_left_out(home: Path, tmp_path: Path
     sha256 = sha256_hex(b"first")
     change(BlobFolder(home / "blobs").path(sha256))
     words = ["--home", str(home), "--out", str(tmp_path / "backup")]
-    done = CliRunner().invoke(command, words)
+    done = CliRunner().invoke(command, words, help_option_names=["-h", "--help"])
     assert done.exit_code == 0, done.output
     assert "and 1 blobs" in done.output
     assert "Warning: 1 blobs of the home are damaged or cannot be read" in done.output
