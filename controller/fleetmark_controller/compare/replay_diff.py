@@ -20,6 +20,7 @@ _OWN = (
     "loadgen_reasons",
     *("competing_load", "temperatures", "facts", "files", "program_result.duration_ns"),
     *("program_result.query_count", "program_result.sample_count", "program_result.accuracy"),
+    "program_result.computed_sample_count",
     *("program_result.start_unix_ns", "program_result.peak_memory_bytes"),
     *("program_result.calibration", "program_result.search", "program_result.loadgen_user_conf"),
     *("program_result.warmup_count", "capabilities.storage.free_bytes"),

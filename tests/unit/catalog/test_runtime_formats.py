@@ -12,6 +12,7 @@ from fleetmark_catalog.load import Catalog, Component, load_catalog
 from fleetmark_catalog.resolve import Configuration, expand, resolve
 from fleetmark_catalog.resolve.runtime_formats import FORMATS, format_mismatch
 from fleetmark_controller.artifacts.model_import import ImportRequest, benchmark_of, component_of
+from fleetmark_controller.artifacts.runtime_limits import onnx_limits
 from fleetmark_core.digest import sha256_file
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.lockfile import Lockfile
@@ -29,11 +30,10 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
     models = BUILTIN.get("model", "fashion-mnist-dscnn")
     for ending in ENDINGS:
         file = models.path(f"dscnn_fp32.{ending}")
-        name, text = component_of(
-            file, sha256_file(file), ImportRequest(file.name, name=f"own-{ending}")
-        )
-        for kind, document in (("model", text), ("benchmark", benchmark_of(name))):
-            path = Path(folder, kind, name, "component.toml")
+        wanted = ImportRequest(file.name, name=f"own-{ending}")
+        model = component_of(file, sha256_file(file), wanted, onnx_limits(BUILTIN))
+        for kind, document in (("model", model.toml), ("benchmark", benchmark_of(model.name))):
+            path = Path(folder, kind, model.name, "component.toml")
             path.parent.mkdir(parents=True)
             path.write_text(document)
     return load_catalog([folder])
