@@ -75,7 +75,7 @@ def test_the_grid_came_out_whole(session: tuple[Path, str]) -> None:
         "SELECT device, json_extract(parameters, '$.threads'), count(*) FROM runs"
         " WHERE official AND scenario = 'SingleStream' GROUP BY 1, 2 ORDER BY 1, 2",
     )
-    assert rows == [(f"device-{b}", threads, 2) for b in (1, 2, 3) for threads in (1, 2)]
+    assert rows == [(f"bench-{b}", threads, 2) for b in (1, 2, 3) for threads in (1, 2)]
 
 
 def test_the_two_settings_alternated_on_every_device(session: tuple[Path, str]) -> None:
@@ -86,16 +86,16 @@ def test_the_two_settings_alternated_on_every_device(session: tuple[Path, str]) 
         " WHERE official AND scenario = 'SingleStream' ORDER BY device, epoch",
     )
     for number in (1, 2, 3):
-        assert [threads for name, threads in rows if name == f"device-{number}"] == [1, 2, 1, 2]
+        assert [threads for name, threads in rows if name == f"bench-{number}"] == [1, 2, 1, 2]
 
 
 def test_a_killed_and_a_drained_device_lost_and_doubled_nothing(session: tuple[Path, str]) -> None:
     folder, output = session
-    assert "device-3 is drained (new fan)" in output
+    assert "bench-3 is drained (new fan)" in output
     events = {row[0] for row in query(folder, "SELECT DISTINCT kind FROM events")}
     assert {"device.drained", "device.resumed", "campaign.paused", "job.retried"} <= events
     for number in (1, 2, 3):
-        trace = folder / f"device-{number}" / "trace.jsonl"
+        trace = folder / f"bench-{number}" / "trace.jsonl"
         assert not trace.exists() or overlaps(trace) == []
     assert query(folder, "SELECT count(*) FROM jobs WHERE state = 'FAILED'") == [(0,)]
 

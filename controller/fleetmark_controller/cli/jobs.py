@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fleetmark_protos.v1 import jobs_pb2
 
 _job = click.argument("job")
+_JOB_COLUMNS = ("device", "configuration", "state", "tries", "reason")
 
 
 @click.group(name="jobs")
@@ -47,11 +48,11 @@ def list_jobs(campaign: str, selector: str, state: str, as_json: bool, address: 
     short = short_ids([job.job_id for job in reply.jobs])
     short_campaigns = short_ids(list({job.campaign_id for job in reply.jobs}))
     tables.print_table(
-        ("job", "campaign", "device", "configuration", "state", "tries", "reason"),
+        ("job", *(() if campaign else ("campaign",)), *_JOB_COLUMNS),
         [
             (
                 short[j.job_id],
-                short_campaigns[j.campaign_id],
+                *(() if campaign else (short_campaigns[j.campaign_id],)),
                 j.device or None,
                 j.configuration,
                 j.state,
