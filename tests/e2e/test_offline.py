@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fleetmark_core.resource_model import size
 from tests.support.namespaces import Namespace, namespace_skip_reason, own_namespace
 from tests.support.processes import Fleet, fleet_in
 from tests.support.wire import DOWN, Wire
@@ -124,7 +125,7 @@ def test_the_same_campaign_again_moves_next_to_nothing(island: Island, first: st
     assert moved < 0.01 * before, "neither orders nor acknowledgements add up"
     for campaign, page in zip((first, second), pages, strict=True):
         output = island.fleet.run("campaign", "show", campaign).stdout
-        assert f"{page['bytes_sent'] / 1e6:,.2f} MB to devices" in output
+        assert f"{size(page['bytes_sent'])} to devices" in output
 
 
 def test_the_bytes_of_a_campaign_are_those_of_its_attempts(island: Island, first: str) -> None:
