@@ -244,7 +244,9 @@ def test_a_stable_campaign_with_energy(device: Device) -> None:
     assert seen == ["performance"]
     assert tree.get(f"{CPU}/cpufreq/policy0/scaling_governor") == "powersave"
     found = device.figures(run)
-    assert found["energy_j"] == pytest.approx(20 * found["duration_s"], rel=0.3)
+    assert found["energy_j"] == pytest.approx(20 * found["duration_s"], rel=0.3), found[
+        "energy_unavailable"
+    ]
     assert found["power_mean_w"] == pytest.approx(20, rel=0.3)
     assert found["energy_per_query_j"] == found["energy_j"] / found["query_count"]
     assert (found["energy_source"], found["energy_official"]) == ("rapl package-0 (cpu)", 0)
