@@ -154,7 +154,7 @@ def find(
         audit_config="",
         start_unix_ns=kept.ran.start_unix_ns,
         duration_ns=kept.ran.duration_ns,
-        empty_slots=kept.ran.empty_slots,
+        short_batches=kept.ran.short_batches,
         search={
             "format": FORMAT,
             "unit": _UNITS.get(job.scenario, _STREAM_UNIT),

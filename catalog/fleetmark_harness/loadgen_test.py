@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,8 @@ class ObservedTest:
     samples: npt.NDArray[np.int64]
     start_unix_ns: int
     duration_ns: int
-    empty_slots: int = 0
-    """Number of samples that the calls with fewer samples than the batch size left empty."""
+    short_batches: Sequence[int] = ()
+    """Sizes of the batches that had fewer samples than the batch size."""
 
 
 class Test:
@@ -91,7 +91,7 @@ class Test:
             samples=sut.samples.values(),
             start_unix_ns=start_unix_ns,
             duration_ns=duration_ns,
-            empty_slots=sut.empty_slots,
+            short_batches=sut.short_batches,
         )
 
     def _start(self, settings: Any, out: Path) -> None:

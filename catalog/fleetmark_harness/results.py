@@ -8,7 +8,7 @@ import os
 import platform
 import resource
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,8 @@ class Measured:
     audit_config: str
     start_unix_ns: int
     duration_ns: int
-    empty_slots: int = 0
-    """Number of samples that the calls with fewer samples than the batch size left empty."""
+    short_batches: Sequence[int] = ()
+    """Sizes of the batches that had fewer samples than the batch size."""
     search: Mapping[str, Any] | None = None
     """The result of mode find-performance and each of its tests."""
 
@@ -71,9 +71,7 @@ def _document(job: JobSpec, adapter: Adapter, measured: Measured) -> dict[str, A
         "format": FORMAT,
         "query_count": measured.query_count,
         "sample_count": measured.sample_count,
-        # A runtime with a fixed batch also computes the empty slots of a batch.
-        "computed_sample_count": measured.sample_count
-        + (measured.empty_slots if adapter.fixed_batch else 0),
+        "computed_sample_count": computed_samples(job, adapter, measured),
         "nonfinite_outputs": calibration.nonfinite_outputs,
         "warmup_count": calibration.warmup_count,
         "calibration": {
@@ -108,6 +106,18 @@ def _document(job: JobSpec, adapter: Adapter, measured: Measured) -> dict[str, A
         "duration_ns": measured.duration_ns,
         "peak_memory_bytes": peak_memory_bytes(),
     }
+
+
+def computed_samples(job: JobSpec, adapter: Adapter, measured: Measured) -> int:
+    """Return the number of samples that the runtime computed, those that fill up calls included."""
+    if not adapter.fixed_batch:
+        return measured.sample_count
+    size = adapter.samples_per_call
+    if job.scenario == "Offline":
+        # Full batches are whole calls, see `run`.
+        return measured.sample_count + sum(-count % size for count in measured.short_batches)
+    per_query = job.batch_size
+    return measured.sample_count // per_query * (per_query + -per_query % size)
 
 
 def peak_memory_bytes() -> int:

@@ -105,7 +105,7 @@ def _measure(
         audit_config=audit,
         start_unix_ns=ran.start_unix_ns,
         duration_ns=ran.duration_ns,
-        empty_slots=ran.empty_slots,
+        short_batches=ran.short_batches,
     )
 
 

@@ -107,8 +107,8 @@ class Sut(Protocol):
 
     samples: Samples
     query_count: int
-    empty_slots: int
-    """Number of samples that the calls with fewer samples than the batch size left empty."""
+    short_batches: list[int]
+    """Sizes of the batches that had fewer samples than the batch size."""
 
     def issue(self, query: Sequence[Any]) -> None:
         """Answer a query or pass it on to a worker; LoadGen calls this for every query."""
@@ -133,7 +133,7 @@ class InlineSut:
         """Set up the SUT; `answers` receives the last answer to each sample, by index."""
         self.samples = Samples(expected)
         self.query_count = 0
-        self.empty_slots = 0
+        self.short_batches: list[int] = []
         self._run, self._answer = task.run, task.answer
         self._response = loadgen.QuerySampleResponse
         self._complete = loadgen.QuerySamplesComplete
@@ -214,7 +214,7 @@ class WorkerSut:
         """Start the worker thread, which waits for its first query."""
         self.samples = Samples(expected)
         self.query_count = 0
-        self.empty_slots = 0
+        self.short_batches: list[int] = []
         self._loadgen = loadgen
         self._task = task
         self._library = library
@@ -268,4 +268,5 @@ class WorkerSut:
             self._loadgen.QuerySamplesComplete(responses)
             self.samples.add_many(end - start, len(responses))
             self._answers[batch] = answers
-            self.empty_slots += size - len(batch)
+            if len(batch) != size:
+                self.short_batches.append(len(batch))

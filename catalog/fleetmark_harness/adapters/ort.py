@@ -100,6 +100,13 @@ def open_model(opening: Opening) -> OnnxModel | OneByOne | FixedBatch:
     fixed = model.graph_batch
     if fixed in (0, opening.batch_size):
         return model
+    if fixed > 1 and opening.table.get("input", {}).get("batch") != fixed:
+        # It may be an axis of the sample. Counted as samples, it would multiply the throughput.
+        raise JobError(
+            BAD_INPUT,
+            f"model {opening.model.name}: the first axis of its input is fixed at {fixed}, and its"
+            " component does not say that this is the batch; import it again",
+        )
     del model  # two sessions of a large model may not fit
     other = OnnxModel(replace(opening, batch_size=fixed))
     return OneByOne(other) if fixed == 1 else FixedBatch(other, fixed)

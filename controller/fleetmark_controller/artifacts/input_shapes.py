@@ -188,6 +188,15 @@ def _check_batch_axis(
         for tensor in outputs[:1]
     ):
         why = f"no axis of the output follows the first axis of size {batch}, so it is not a batch"
+    elif batch > 1 and not is_given:
+        # Channels look the same. Counted as samples, they would multiply the throughput.
+        raise FleetmarkError(
+            ErrorKind.USAGE,
+            f"input {sample.name}: {sample.text()}: the first axis is fixed at {batch}",
+            "",
+            f"If it is the batch, give --shape {'x'.join(map(str, sample.shape))}; if the model has"
+            " no batch axis, export it with one",
+        )
     else:
         return
     raise FleetmarkError(

@@ -18,6 +18,7 @@ from fleetmark_harness.adapters.fixed_batch import FixedBatch
 from fleetmark_harness.adapters.one_by_one import OneByOne
 from fleetmark_harness.calibrate import Calibration, calibrate
 from fleetmark_harness.exit_codes import BAD_INPUT, NO_MEMORY, JobError, code_of, one_line
+from fleetmark_harness.results import computed_samples
 from fleetmark_harness.settings import RequestedSettings, offline_sample_count, user_conf
 from fleetmark_harness.sut import Library, QuerySut, WorkerSut, checked_answers
 from fleetmark_harness.tensors import RandomTensors
@@ -127,12 +128,26 @@ def test_every_sample_is_answered_once_from_inside_the_buffer(
     sut.close()
     assert sorted(loadgen.answers) == list(range(1000, 1000 + count))
     assert sut.samples.count == count
-    assert model.computed == count + (sut.empty_slots if fixed else 0)
-    assert (sut.empty_slots == 0) == (count % batch_size == 0)
+    measured: Any = SimpleNamespace(sample_count=count, short_batches=sut.short_batches)
+    adapter: Any = SimpleNamespace(fixed_batch=fixed, samples_per_call=batch_size)
+    job: Any = SimpleNamespace(scenario="Offline")
+    assert computed_samples(job, adapter, measured) == model.computed
+    assert (not sut.short_batches) == (count % batch_size == 0)
     if layout != "one value":
         expected = task.answer(task.run(library.take(np.arange(batch_size) % 64)))
         again = [loadgen.answers[1000 + n] for n in range(min(count, batch_size))]
         assert again == expected[: len(again)].tolist()
+
+
+@given(st.integers(1, 40), st.sampled_from([1, 8]), st.integers(1, 50))
+def test_computed_samples_of_queries_count_whole_calls(
+    size: int, per_query: int, queries: int
+) -> None:
+    measured: Any = SimpleNamespace(sample_count=queries * per_query, short_batches=())
+    adapter: Any = SimpleNamespace(fixed_batch=True, samples_per_call=size)
+    job: Any = SimpleNamespace(scenario="MultiStream", batch_size=per_query)
+    expected = queries * math.ceil(per_query / size) * size
+    assert computed_samples(job, adapter, measured) == expected
 
 
 def test_a_wrong_number_of_answers_ends_the_job() -> None:

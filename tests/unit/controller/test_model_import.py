@@ -332,11 +332,12 @@ def test_the_range_of_real_models(imported: Importer, name: str) -> None:
 
 def test_a_fixed_batch_is_recorded(imported: Importer) -> None:
     model = onnx_graph([Value("x", "float32", [8, 3, 4, 4])], [Value("y", "float32", [8, 10])])
-    table = imported.table(model)
+    # An image of eight channels without a batch axis looks the same.
+    refusal(imported, model)
+    table = imported.table(model, shapes=["8x3x4x4"])
     assert table["input"] == {"name": "x", "shape": [3, 4, 4], "batch": 8}
     assert table["output"] == {"name": "y", "shape": [10], "classes": 10}
-    assert "fixes the batch at 8" in imported(model).plan.notes[0]
-    assert imported.table(model, shapes=["8x3x4x4"]) == table
+    assert "fixes the batch at 8" in imported(model, shapes=["8x3x4x4"]).plan.notes[0]
     refusal(imported, model, shapes=["1x3x4x4"])
 
 
