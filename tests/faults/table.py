@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass, field
 
-_HEAD = ("fault", "reps", "lost", "doubled", "double-run", "recovery p50", "worst", "told")
+_HEAD = ("fault", "reps", "lost", "doubled", "double-run", "recovery p50", "worst", "logged")
 _REPORTED_WIDTH = 110
 
 

@@ -2,7 +2,7 @@
 
 Another kind is a function in one of these modules:
 
-    @fault("agent killed while a job runs", told=r"attempt resumed .*job=", duration_s=1.0)
+    @fault("agent killed while a job runs", logged=r"attempt resumed .*job=", duration_s=1.0)
     def agent_running(fleet: FaultyFleet, chance: random.Random) -> None:
         name, *_ = fleet.await_state("RUNNING")
         time.sleep(chance.uniform(0, 0.6))
