@@ -37,7 +37,7 @@ HOT_C = 61.4
 
 
 class Thermometer:
-    """A device that takes every offer, is two fifths through it, and is hot; it stops on request."""
+    """A device that takes every offer, is two fifths through it, and is hot; it stops if asked."""
 
     def __init__(self, fleet: Fleet, name: str, facts: Capabilities) -> None:
         token = parse_token(fleet.token)
