@@ -47,6 +47,25 @@ def sha256_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def file_digests(path: Path) -> tuple[str, str, int]:
+    """Return MD5, SHA-256 and size in bytes of a regular file, read once.
+
+    An MD5 identifies a file that its publisher names by nothing else. It protects from nothing.
+
+    Raises:
+        OSError: the file cannot be read, or is not a regular file.
+    """
+    import hashlib
+
+    md5, sha256, size_bytes = hashlib.md5(usedforsecurity=False), hashlib.sha256(), 0
+    with open_regular(path) as file:
+        while chunk := file.read(1 << 20):
+            md5.update(chunk)
+            sha256.update(chunk)
+            size_bytes += len(chunk)
+    return md5.hexdigest(), sha256.hexdigest(), size_bytes
+
+
 def is_sha256(text: str) -> bool:
     """Return whether `text` is a lower-case hexadecimal SHA-256. Nothing else may become a path."""
     return _HEX.fullmatch(text) is not None

@@ -32,6 +32,8 @@ _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _MAX_DOTS = 250
 _MAX_DOTS_OF_HEADER = 64
 _LONG_INTEGER = re.compile(rb"[0-9_]{1000,}")
+_TOO_LARGE = "an integer does not fit into 64 bits; use at most 19 digits"
+_PLACE = 200
 
 
 def parse_json(data: bytes) -> Any:
@@ -97,9 +99,6 @@ def parse_toml(data: bytes, *, with_dates: bool = False) -> dict[str, Any]:
     return table
 
 
-_TOO_LARGE = "an integer does not fit into 64 bits; use at most 19 digits"
-
-
 def _integer(digits: str) -> int:
     # Return an integer that `_check` rejects: `_check` can name the key.
     return int(digits) if len(digits) <= _MAX_DIGITS else _LARGEST_IN_JSON + 1
@@ -155,6 +154,3 @@ def _named(place: str) -> str:
         # A message must stay one line, and must not control a terminal.
         shown = ascii(shown)
     return f"key {shown}: " if place else ""
-
-
-_PLACE = 200

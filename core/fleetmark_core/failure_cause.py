@@ -14,6 +14,7 @@ agents, which send none, the controller classifies what they send.
 | internal error of the agent; agent or device stopped; contact lost | device |
 | supervisor killed, or asked to stop its job | device |
 | time limit of the job, or a limit of its sandbox, exceeded | job |
+| out of memory, however it ended (`fleetmark_core.memory_failure`) | job |
 | killed by SIGSEGV, SIGABRT, SIGILL, SIGFPE, SIGBUS, SIGTRAP or SIGSYS | crash |
 | killed by another signal, for example SIGKILL by the kernel when memory is short | job |
 | exit code BAD_JOB, BAD_INPUT, LOADGEN_FAILED or NO_MEMORY | job |

@@ -14,6 +14,8 @@ from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.serde import parse_document, to_plain
 
 ORDER_FORMAT = 1
+HIGHEST_START_C = 125.0
+"""Highest temperature below which a job may be asked to start."""
 _LONGEST_S = 366 * 86_400.0
 SIGNED = "signed.v1"
 """The protocol feature by which both sides announce that orders are signed."""
@@ -28,7 +30,7 @@ class Order:
     besides the bundle. With them a device can refuse an order before any transfer. Zero means that
     there is no prediction. `min_sandbox` is the weakest sandbox level that the job may run in;
     empty means any. `stable` makes the device cool down first and apply the settings that make runs
-    comparable.
+    comparable. `start_below_c` is the temperature in °C below which the job starts; 0: any.
     """
 
     format: int
@@ -52,6 +54,7 @@ class Order:
     release_bytes: int = 0
     min_sandbox: str = ""
     stable: bool = False
+    start_below_c: float = 0.0
 
     def canonical(self) -> bytes:
         """Return the canonical bytes.
@@ -63,6 +66,8 @@ class Order:
             del values["min_sandbox"]
         if not self.stable:
             del values["stable"]
+        if not self.start_below_c:
+            del values["start_below_c"]
         if not self.release_sha256:
             for name in ("release_serial", "release_sha256", "release_bytes"):
                 del values[name]
@@ -125,6 +130,10 @@ def parse_order(data: bytes) -> Order:
             ErrorKind.BAD_DOCUMENT,
             "the lockfile's digest, the time limit or the epoch is not valid",
             "order",
+        )
+    if not 0 <= order.start_below_c <= HIGHEST_START_C:
+        raise FleetmarkError(
+            ErrorKind.BAD_DOCUMENT, "the start temperature is not possible", "order"
         )
     if order.release_sha256 and not is_sha256(order.release_sha256):
         raise FleetmarkError(

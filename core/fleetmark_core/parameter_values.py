@@ -50,6 +50,26 @@ def check_value(name: str, definition: Mapping[str, Any], value: Any) -> None:
         raise _bad_value_error(name, str(value), definition)
 
 
+def runtime_mismatch(
+    parameters: Mapping[str, Any], definitions: Mapping[str, Mapping[str, Any]], runtime: str
+) -> str:
+    """Return why a parameter does not apply to a runtime; empty if all apply.
+
+    Args:
+        parameters: values by name.
+        definitions: definitions of the program's parameters by name.
+        runtime: name of the runtime's adapter.
+    """
+    for name in sorted(parameters):
+        runtimes = definitions.get(name, {}).get("runtimes")
+        if runtimes is not None and runtime not in runtimes:
+            return (
+                f"parameter {name} does not apply to runtime {runtime or 'none'}, only to"
+                f" {', '.join(map(str, runtimes))}"
+            )
+    return ""
+
+
 def describe_allowed(definition: Mapping[str, Any]) -> str:
     """Return the allowed values as text for users: `int from 1 to 256`."""
     if "choices" in definition:

@@ -13,6 +13,12 @@ OWN_FILE_BYTES = 64 * 1024 * 1024
 """Larger than any file that agent or controller reads into memory as a whole."""
 
 _CHUNK = 1 << 20
+_KINDS = {
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFCHR: "a device node",
+    stat.S_IFBLK: "a device node",
+    stat.S_IFSOCK: "a socket",
+}
 
 
 class DamagedFileError(OSError):
@@ -118,14 +124,6 @@ def _check_kind(found: os.stat_result, path: Path) -> None:
     if not stat.S_ISREG(found.st_mode):
         kind = _KINDS.get(stat.S_IFMT(found.st_mode), "a special file")
         raise DamagedFileError(errno.EINVAL, f"it is {kind}, not a regular file", str(path))
-
-
-_KINDS = {
-    stat.S_IFIFO: "a FIFO",
-    stat.S_IFCHR: "a device node",
-    stat.S_IFBLK: "a device node",
-    stat.S_IFSOCK: "a socket",
-}
 
 
 def _too_large_error(path: Path, limit_bytes: int) -> DamagedFileError:

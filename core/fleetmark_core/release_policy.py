@@ -15,7 +15,7 @@ from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.lockfile import BlobRef, LockedComponent, Lockfile, PackageArchive
 from fleetmark_core.modes import modes_of
 from fleetmark_core.order import Order
-from fleetmark_core.parameter_values import apply_value, check_value, overlay
+from fleetmark_core.parameter_values import apply_value, check_value, overlay, runtime_mismatch
 from fleetmark_core.release import Release
 from fleetmark_core.serde import to_plain
 
@@ -69,6 +69,13 @@ def check_order(release: Release, order: Order, lock: Lockfile) -> None:
         ):
             if words is not None and word not in words:
                 raise _not_allowed_error(f"parameter {name} does not apply to {word}")
+    if wrong := runtime_mismatch(order.parameters, known, _runtime_name(lock)):
+        raise _not_allowed_error(wrong)
+
+
+def _runtime_name(lock: Lockfile) -> str:
+    runtime = lock.job.get("runtime")
+    return str(runtime.get("name", "")) if isinstance(runtime, dict) else ""
 
 
 class _Part:

@@ -12,7 +12,8 @@ Memory is the sum of
 - the runtime with an open model of size zero: `memory_bytes` of its package component;
 - the model: its file, read, parsed and packed for the CPU (`MODEL_COPIES`), and for each sample of
   a batch the tensors between its layers: `arena_bytes` of the model component (only once if it sets
-  `fixed_batch`), or else `arena_guess`;
+  `fixed_batch`), or else `arena_guess`, and at least what its `footprint` leaves unexplained. A
+  batch is filled up to whole calls of `input.batch` samples (`fleetmark_core.model_memory`);
 - the data set as stored, and samples as the model takes them: those of the calibration or, if more,
   those of the performance set with the copies that preparation makes; and the copies of a batch;
 - LoadGen's queries, which it creates before the run. In SingleStream there are
@@ -36,27 +37,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
+from enum import Enum
 from typing import Any
 
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.lockfile import Lockfile
+from fleetmark_core.model_memory import (
+    HARNESS_BYTES,
+    MB,
+    data_bytes,
+    input_bytes,
+    is_declared,
+    model_bytes,
+    runtime_bytes,
+    table,
+    whole,
+)
 from fleetmark_core.modes import FIND
 
-MB = 1_000_000
-
-HARNESS_BYTES = 42 * MB
-"""33 MB with NumPy 2, 41 MB with NumPy 1.26."""
 PYTHON_BYTES = 12 * MB
 """A program without LoadGen: bare Python takes 9 MB."""
-RUNTIME_BYTES = 120 * MB
-"""A runtime whose component declares no `memory_bytes`: more than any in the catalog."""
-MODEL_COPIES = 3
-"""ONNX Runtime holds the file, the parsed weights and the packed weights while it opens a model."""
-ARENA_FACTOR = 16
-"""Layers widen an image's channels and halve its sides: 3 to 5 times in the catalog's models."""
-SMALL_INPUT_BYTES, SMALL_ARENA_FACTOR = 16_384, 96
-"""A small input is not halved at once: 64 channels at its resolution, plus the next layer's."""
 QUERY_BYTES = 370
 """LoadGen 6.0.17, SingleStream: 2 million queries and the list of their latencies take 682 MB."""
 MULTISTREAM_SAMPLES = 8
@@ -74,11 +74,6 @@ OFFLINE_SAMPLE_BYTES = 220
 """LoadGen's own sample, Python's view of it while the query is handed over, ids and indices."""
 SAMPLE_BYTES = 40
 """Durations in the harness: an array that may double (8 + 16), and two copies when written (16)."""
-CALIBRATION_SAMPLES = 64
-"""Equals `_KEPT_SAMPLES` of fleetmark_harness.calibrate: held once as samples and once as batches.
-"""
-PREPARED_COPIES = 3
-"""Preparation in float32: converted, scaled, and converted to the model's type."""
 LATENCY_MARGIN = 1.4
 """Equals `_LATENCY_MARGIN` of fleetmark_harness.settings."""
 RATE_MARGIN = 1.1 * 1.1
@@ -109,7 +104,16 @@ HELPERS_BYTES = 32 * MB
 FREE_DISK_BYTES = 64 * 1024 * 1024
 """Disk space kept free on a device: the default of the agent's `min_free_bytes`."""
 
-_ITEM_BYTES = {"uint8": 1, "int8": 1, "bool": 1, "int16": 2, "float16": 2, "int64": 8}
+
+class MemorySource(Enum):
+    """The source of a memory prediction; the values are stored and shown."""
+
+    MEASURED = "measured"
+    """Peaks of earlier runs of the same lockfile on like devices."""
+    DECLARED = "declared"
+    """The model's component declares the memory of a call: `arena_bytes` or `footprint`."""
+    ESTIMATED = "estimated"
+    """The sizes of files and tensors alone."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,7 @@ class ResourceNeeds:
 
     `queries` is the number of queries that LoadGen creates before the run. It follows from
     `latency_ns`. `latency_measured` is whether that latency was measured on the device.
+    `loadgen_bytes` is the part of the memory that queries and recorded durations take.
     """
 
     memory_bytes: int
@@ -126,6 +131,8 @@ class ResourceNeeds:
     queries: int = 0
     latency_ns: int = 0
     latency_measured: bool = False
+    loadgen_bytes: int = 0
+    memory_source: MemorySource = MemorySource.ESTIMATED
 
 
 @dataclass(frozen=True)
@@ -148,22 +155,23 @@ def predict(lock: Lockfile, run: Run, latency_ns: int = 0) -> ResourceNeeds:
             calibrated on the device in the same scenario; 0 if there was none.
     """
     tables = lock.job
-    model, dataset = _table(tables, "model"), _table(tables, "dataset")
-    total = _whole(dataset.get("samples"))
-    loaded = min(total, _whole(dataset.get("performance_samples")) or total)
-    batch = _batch(tables, run)
+    model, dataset = table(tables, "model"), table(tables, "dataset")
+    total = whole(dataset.get("samples"))
+    loaded = min(total, whole(dataset.get("performance_samples")) or total)
+    batch = batch_size(lock, run)
     measured = latency_ns > 0
     pace_ns = int(latency_ns * FAST_END_SHARE) if measured else least_latency_ns(lock)
     queries, samples = _queries(tables, run, pace_ns, total)
     if "loadgen" in tables:
-        own = HARNESS_BYTES + queries * _query_bytes(run) + samples * SAMPLE_BYTES
+        own, created = HARNESS_BYTES, queries * _query_bytes(run) + samples * SAMPLE_BYTES
     else:
-        own, queries, samples = PYTHON_BYTES, 0, 0
+        own, created, queries, samples = PYTHON_BYTES, 0, 0, 0
     memory = (
         own
-        + _runtime_bytes(tables)
-        + _model_bytes(lock, model, dataset, batch)
-        + _data_bytes(lock, model, dataset, total, loaded, batch)
+        + created
+        + runtime_bytes(tables)
+        + model_bytes(lock, batch)
+        + data_bytes(lock, total, loaded, batch)
     )
     wheels = sum(wheel.size_bytes for wheel in lock.environment.wheels)
     provided = lock.environment.provided
@@ -177,12 +185,22 @@ def predict(lock: Lockfile, run: Run, latency_ns: int = 0) -> ResourceNeeds:
         queries=queries,
         latency_ns=pace_ns if queries else 0,
         latency_measured=measured,
+        loadgen_bytes=created,
+        memory_source=MemorySource.DECLARED if is_declared(model) else MemorySource.ESTIMATED,
     )
+
+
+def batch_size(lock: Lockfile, run: Run) -> int:
+    """Return how many samples the model gets per call."""
+    if run.scenario != "Offline":
+        return MULTISTREAM_SAMPLES if run.scenario == "MultiStream" else 1
+    defaults = table(lock.job, "defaults")
+    return max(1, whole(run.parameters.get("batch_size", defaults.get("batch_size"))))
 
 
 def least_latency_ns(lock: Lockfile) -> int:
     """Return a lower bound of the model's latency per inference: every weight is read once."""
-    return max(LEAST_LATENCY_NS, _size(lock, "model") // WEIGHTS_PER_NS)
+    return max(LEAST_LATENCY_NS, input_bytes(lock, "model") // WEIGHTS_PER_NS)
 
 
 def memory_shortage(needs: ResourceNeeds, available_bytes: int) -> str:
@@ -234,7 +252,8 @@ def size(count_bytes: float) -> str:
 def _because(needs: ResourceNeeds) -> str:
     queries = needs.queries * QUERY_BYTES
     if queries * 2 < needs.memory_bytes:
-        return ""
+        known = needs.memory_source is MemorySource.MEASURED
+        return " (known from earlier runs on like devices)" if known else ""
     how = "measured" if needs.latency_measured else "assumed"
     hint = "" if needs.latency_measured else "; a run with --profile quick measures it"
     return (
@@ -247,16 +266,16 @@ def _queries(tables: Mapping[str, Any], run: Run, pace_ns: int, total: int) -> t
     """Return upper bounds of created queries (in Offline: samples) and of answered samples."""
     if run.mode == "accuracy":
         return total, total
-    profile = _table(_table(_table(tables, "benchmark"), "profiles"), run.profile)
-    settings = _table(profile, run.scenario)
+    profile = table(table(table(tables, "benchmark"), "profiles"), run.profile)
+    settings = table(profile, run.scenario)
     override = run.parameters.get("min_duration_s")
-    duration_ns = _whole(settings.get("min_duration_ms")) * 1_000_000
+    duration_ns = whole(settings.get("min_duration_ms")) * 1_000_000
     if isinstance(override, (int, float)):
         duration_ns = int(override * 1e9)
     if run.mode == FIND:
         duration_ns = min(duration_ns, FIND_LONGEST_NS)
     rounds = duration_ns / max(1, pace_ns)
-    least = _whole(settings.get("min_query_count"))
+    least = whole(settings.get("min_query_count"))
     target = _positive(run.parameters.get("target_qps"))
     if run.scenario == "Server":
         # A search tries rates up to the device's limit.
@@ -271,7 +290,7 @@ def _queries(tables: Mapping[str, Any], run: Run, pace_ns: int, total: int) -> t
         return max(int(2 * queries), least), max(int(rounds), least * MULTISTREAM_SAMPLES)
     if run.scenario == "Offline":
         rounds = target * duration_ns / 1e9 if target else rounds
-        count = max(int(rounds * RATE_MARGIN), _whole(settings.get("min_sample_count")), 1)
+        count = max(int(rounds * RATE_MARGIN), whole(settings.get("min_sample_count")), 1)
         return count, count
     queries = duration_ns / expected_ns if expected_ns else rounds / LATENCY_MARGIN
     return max(int(2 * queries), least), max(int(rounds), least)
@@ -283,89 +302,7 @@ def _query_bytes(run: Run) -> int:
     return OFFLINE_SAMPLE_BYTES if run.scenario == "Offline" else QUERY_BYTES
 
 
-def _runtime_bytes(tables: Mapping[str, Any]) -> int:
-    if "runtime" not in tables:
-        return 0
-    return _whole(_table(tables, "runtime").get("memory_bytes")) or RUNTIME_BYTES
-
-
-def arena_guess(input_bytes: int) -> int:
-    """Return the estimated tensor memory per sample of a model without a measured `arena_bytes`."""
-    small = SMALL_ARENA_FACTOR * min(input_bytes, SMALL_INPUT_BYTES)
-    return max(small, ARENA_FACTOR * input_bytes)
-
-
-def _model_bytes(
-    lock: Lockfile, model: Mapping[str, Any], dataset: Mapping[str, Any], batch: int
-) -> int:
-    arena = _whole(model.get("arena_bytes"))
-    if not arena:
-        arena = arena_guess(_elements(model, dataset) * _item_bytes(model))
-    at_once = 1 if model.get("fixed_batch") else batch
-    return _size(lock, "model") * MODEL_COPIES + arena * at_once
-
-
-def _data_bytes(
-    lock: Lockfile,
-    model: Mapping[str, Any],
-    dataset: Mapping[str, Any],
-    total: int,
-    loaded: int,
-    batch: int,
-) -> int:
-    """Return the size of the data set with labels and answers, and of the prepared samples."""
-    # A streaming model takes one window at a time, which is smaller than a sample.
-    elements = max(_elements(model, dataset), _stored_elements(dataset))
-    calibrating = max(CALIBRATION_SAMPLES, batch) + max(CALIBRATION_SAMPLES, 2 * batch)
-    # Labels as int64, answers as int32, and the slot of each sample in an array and in a list.
-    counted = total * (8 + 4 + 8 + 40)
-    if dataset.get("layout") == "random":
-        samples = max(calibrating, loaded) + 2 * batch
-        return counted + samples * elements * _item_bytes(model)
-    stored = total * _stored_elements(dataset) * _ITEM_BYTES.get(str(dataset.get("dtype")), 1)
-    # Pictures are decoded one by one and then stacked; CIFAR's planes are transposed.
-    copies = 2 if dataset.get("layout") in ("pictures", "cifar") else 1
-    samples = max(min(calibrating, loaded + batch), loaded * PREPARED_COPIES) + 2 * batch
-    return counted + max(stored, _size(lock, "dataset")) * copies + samples * elements * 4
-
-
-def _elements(model: Mapping[str, Any], dataset: Mapping[str, Any]) -> int:
-    shape = _table(model, "input").get("shape")
-    return prod(int(side) for side in shape) if shape else _stored_elements(dataset)
-
-
-def _stored_elements(dataset: Mapping[str, Any]) -> int:
-    shape = dataset.get("shape")
-    return prod(int(side) for side in shape) if shape else 0
-
-
-def _item_bytes(model: Mapping[str, Any]) -> int:
-    return _ITEM_BYTES.get(str(_table(model, "input").get("dtype")), 4)
-
-
-def _batch(tables: Mapping[str, Any], run: Run) -> int:
-    """Return how many samples the model gets per call."""
-    if run.scenario != "Offline":
-        return MULTISTREAM_SAMPLES if run.scenario == "MultiStream" else 1
-    defaults = _table(tables, "defaults")
-    return max(1, _whole(run.parameters.get("batch_size", defaults.get("batch_size"))))
-
-
-def _size(lock: Lockfile, name: str) -> int:
-    blob = lock.inputs.get(name)
-    return blob.size_bytes if blob is not None else 0
-
-
-def _table(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = values.get(name)
-    return found if isinstance(found, dict) else {}
-
-
 def _positive(value: object) -> float:
     """Return `value` as a float if it is a number above 0, otherwise 0."""
     usable = isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
     return float(value) if usable else 0.0  # type: ignore[arg-type]
-
-
-def _whole(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

@@ -40,6 +40,15 @@ _RESERVED = frozenset(
     {"con", "prn", "aux", "nul"}
     | {f"{word}{number}" for word in ("com", "lpt") for number in range(1, 10)}
 )
+_HEADER_BYTES = 8192
+_TAR_TYPES = {
+    tarfile.SYMTYPE: "a symbolic link",
+    tarfile.LNKTYPE: "a hard link",
+    tarfile.CHRTYPE: "a device node",
+    tarfile.BLKTYPE: "a device node",
+    tarfile.FIFOTYPE: "a pipe",
+    tarfile.GNUTYPE_SPARSE: "a sparse file",
+}
 
 
 @dataclass(frozen=True)
@@ -238,18 +247,6 @@ class _Forward:
         self._position += len(data)
         self._last = (self._last + data)[-1024:]
         return data
-
-
-_HEADER_BYTES = 8192
-
-_TAR_TYPES = {
-    tarfile.SYMTYPE: "a symbolic link",
-    tarfile.LNKTYPE: "a hard link",
-    tarfile.CHRTYPE: "a device node",
-    tarfile.BLKTYPE: "a device node",
-    tarfile.FIFOTYPE: "a pipe",
-    tarfile.GNUTYPE_SPARSE: "a sparse file",
-}
 
 
 def _zip_entries(archive: Path) -> Iterator[tuple[_ArchiveEntry, IO[bytes] | None]]:

@@ -19,6 +19,9 @@ from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 T = TypeVar("T")
 _LEAVES = frozenset({str, int, float, bool, type(None)})
+_TYPE_NAMES = {str: "a text", bool: "true or false", float: "a number", int: "an integer"}
+MAX_DOCUMENT_BYTES = 16 << 20
+"""Maximum size of a document; larger ones are refused before they are decoded."""
 
 
 def to_plain(value: Any) -> Any:
@@ -151,9 +154,6 @@ def _type_error(types: frozenset[type[Any]], value: Any) -> _Mismatch:
     return _Mismatch(f"{_shown(value)} is not {name}{optional}")
 
 
-_TYPE_NAMES = {str: "a text", bool: "true or false", float: "a number", int: "an integer"}
-
-
 def _instance(
     cls: type[Any],
     leaves: dict[str, frozenset[type[Any]]],
@@ -222,10 +222,6 @@ def _tuple(make: Callable[[Any], Any], values: Any) -> tuple[Any, ...]:
 
 def _maybe(make: Callable[[Any], Any], value: Any) -> Any:
     return None if value is None else make(value)
-
-
-MAX_DOCUMENT_BYTES = 16 << 20
-"""Maximum size of a document; larger ones are refused before they are decoded."""
 
 
 def parse_document(cls: type[T], data: bytes, where: str = "") -> T:

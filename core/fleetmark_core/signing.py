@@ -25,6 +25,8 @@ RELEASE, ROTATION, ORDER, RESULTS = (
 """Kinds of signed documents."""
 _KEY_BYTES = 32
 _SIGNATURE_BYTES = 64
+ORDERS_URI = "fleetmark:orders"
+"""Name in the certificate that a controller's CA issues for the key that signs orders."""
 
 
 def make_signing_key() -> bytes:
@@ -118,10 +120,6 @@ def _bytes(text: str, length: int) -> bytes:
         what = f"a key or signature has {len(found)} bytes, expected {length}"
         raise FleetmarkError(ErrorKind.BAD_DOCUMENT, what)
     return found
-
-
-ORDERS_URI = "fleetmark:orders"
-"""Name in the certificate that a controller's CA issues for the key that signs orders."""
 
 
 def certified_key(certificate_pem: str, ca_pem: bytes) -> str:

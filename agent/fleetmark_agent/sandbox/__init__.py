@@ -1,1 +1,1 @@
-"""Sandbox of jobs: `prove` tests what the device supports, `plan` and `confine` use it."""
+"""The sandbox findings of `agent doctor`."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleetmark_agent.config.loader import load_settings
-from fleetmark_agent.sandbox.prove import prove
 from fleetmark_core.capabilities import Sandbox
+from fleetmark_core.sandbox.prove import prove
 
 _NETWORKS = {
     "namespace": "none but loopback",

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fleetmark_agent.sandbox.mounts import DEVICES
 from fleetmark_core import sandbox_levels
+from fleetmark_core.sandbox.mounts import DEVICES
 
 CONFINE = Path(__file__).with_name("confine.py")
 BUBBLEWRAP = "bwrap"

@@ -20,9 +20,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from fleetmark_agent.sandbox import confine, control_groups
-from fleetmark_agent.sandbox.mounts import python_paths, system_paths
-from fleetmark_agent.sandbox.plan import (
+from fleetmark_core import sandbox_levels
+from fleetmark_core.capabilities import Sandbox, Shortfall
+from fleetmark_core.sandbox import confine, control_groups
+from fleetmark_core.sandbox.mounts import python_paths, system_paths
+from fleetmark_core.sandbox.plan import (
     BUBBLEWRAP,
     JobLimits,
     SandboxCapabilities,
@@ -30,8 +32,6 @@ from fleetmark_agent.sandbox.plan import (
     base_python,
     launch,
 )
-from fleetmark_core import sandbox_levels
-from fleetmark_core.capabilities import Sandbox, Shortfall
 
 PROGRAMS = "/usr/local/bin:/usr/bin:/bin"
 _TIMEOUT_S = 60.0
@@ -69,6 +69,10 @@ print(json.dumps({
     "processes": resource.getrlimit(resource.RLIMIT_NPROC)[0],
 }))
 """
+_NAMESPACES = (
+    "allow namespaces to ordinary users: sysctl -w user.max_user_namespaces=10000, and where they "
+    "exist kernel.unprivileged_userns_clone=1 and kernel.apparmor_restrict_unprivileged_userns=0"
+)
 
 
 def prove(home: Path, strongest: str = sandbox_levels.BUBBLEWRAP) -> Sandbox:
@@ -276,12 +280,6 @@ def _weak_points(means: SandboxCapabilities, reasons: list[str]) -> Iterator[Sho
             f"jobs have network access, {kept}: a network namespace cannot be created",
             _NAMESPACES,
         )
-
-
-_NAMESPACES = (
-    "allow namespaces to ordinary users: sysctl -w user.max_user_namespaces=10000, and where they "
-    "exist kernel.unprivileged_userns_clone=1 and kernel.apparmor_restrict_unprivileged_userns=0"
-)
 
 
 def _remedy(level: str, reason: str) -> str:
