@@ -293,16 +293,20 @@ class GetComponentRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
+    WITH_MD5_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`name`, or `kind/name` if several kinds use the name."""
+    with_md5: _builtins.bool
+    """If several kinds use the name, choose the one with files whose publisher states only an MD5."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
+        with_md5: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "with_md5", b"with_md5"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -367,11 +371,19 @@ class ComponentFile(_message.Message):
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     PRESENT_FIELD_NUMBER: _builtins.int
     LOCATIONS_FIELD_NUMBER: _builtins.int
+    MD5_FIELD_NUMBER: _builtins.int
+    CONFIRMED_BY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     sha256: _builtins.str
     size_bytes: _builtins.int
     present: _builtins.bool
     """True if the controller has the bytes."""
+    md5: _builtins.str
+    """Set if the publisher states only an MD5. `sha256` and `size_bytes` are empty until an admin
+    confirms them.
+    """
+    confirmed_by: _builtins.str
+    """Operator who confirmed such a file; empty if it is not confirmed."""
     @_builtins.property
     def locations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Where the bytes are available: paths, URLs and package references."""
@@ -384,14 +396,187 @@ class ComponentFile(_message.Message):
         size_bytes: _builtins.int = ...,
         present: _builtins.bool = ...,
         locations: _abc.Iterable[_builtins.str] | None = ...,
+        md5: _builtins.str = ...,
+        confirmed_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["locations", b"locations", "name", b"name", "present", b"present", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirmed_by", b"confirmed_by", "locations", b"locations", "md5", b"md5", "name", b"name", "present", b"present", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ComponentFile: _TypeAlias = ComponentFile  # noqa: Y015
+
+@_typing.final
+class CheckedFile(_message.Message):
+    """A file of which the publisher states only an MD5."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    MD5_FIELD_NUMBER: _builtins.int
+    OBTAINED_FROM_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    CONFIRMED_BY_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name of the artifact in its component."""
+    md5: _builtins.str
+    obtained_from: _builtins.str
+    """Where the controller obtained the bytes."""
+    sha256: _builtins.str
+    """As the controller computed them."""
+    size_bytes: _builtins.int
+    confirmed_by: _builtins.str
+    """Operator who confirmed the file. Empty: it is unsigned, and no job gets it."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        md5: _builtins.str = ...,
+        obtained_from: _builtins.str = ...,
+        sha256: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+        confirmed_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirmed_by", b"confirmed_by", "md5", b"md5", "name", b"name", "obtained_from", b"obtained_from", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckedFile: _TypeAlias = CheckedFile  # noqa: Y015
+
+@_typing.final
+class CheckFilesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    UPLOADED_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`kind/name` or `name` of the component."""
+    @_builtins.property
+    def uploaded(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """SHA-256 of blobs that were uploaded. If given, only the files that they are get checked."""
+
+    @_builtins.property
+    def files(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the files to check. Empty: all files whose publisher states only an MD5."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        uploaded: _abc.Iterable[_builtins.str] | None = ...,
+        files: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "name", b"name", "uploaded", b"uploaded"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckFilesRequest: _TypeAlias = CheckFilesRequest  # noqa: Y015
+
+@_typing.final
+class CheckFilesEvent(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
+    progress: _builtins.str
+    @_builtins.property
+    def result(self) -> Global___CheckFilesResult: ...
+    def __init__(
+        self,
+        *,
+        progress: _builtins.str = ...,
+        result: Global___CheckFilesResult | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "progress", b"progress", "result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "progress", b"progress", "result", b"result"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["progress", "result"]  # noqa: Y015
+    _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
+
+Global___CheckFilesEvent: _TypeAlias = CheckFilesEvent  # noqa: Y015
+
+@_typing.final
+class CheckFilesResult(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPONENT_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    component: _builtins.str
+    """`kind/name` of the component."""
+    @_builtins.property
+    def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckedFile]: ...
+    def __init__(
+        self,
+        *,
+        component: _builtins.str = ...,
+        files: _abc.Iterable[Global___CheckedFile] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["component", b"component", "files", b"files"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckFilesResult: _TypeAlias = CheckFilesResult  # noqa: Y015
+
+@_typing.final
+class ConfirmFilesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPONENT_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    WITHDRAW_FIELD_NUMBER: _builtins.int
+    component: _builtins.str
+    """`kind/name` of the component."""
+    withdraw: _builtins.bool
+    """True: the files named are no longer confirmed."""
+    @_builtins.property
+    def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckedFile]:
+        """`name`, `sha256` and `size_bytes` of each file, as CheckFiles returned them."""
+
+    def __init__(
+        self,
+        *,
+        component: _builtins.str = ...,
+        files: _abc.Iterable[Global___CheckedFile] | None = ...,
+        withdraw: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["component", b"component", "files", b"files", "withdraw", b"withdraw"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmFilesRequest: _TypeAlias = ConfirmFilesRequest  # noqa: Y015
+
+@_typing.final
+class ConfirmFilesReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckedFile]: ...
+    def __init__(
+        self,
+        *,
+        files: _abc.Iterable[Global___CheckedFile] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmFilesReply: _TypeAlias = ConfirmFilesReply  # noqa: Y015
 
 @_typing.final
 class ResolveRequest(_message.Message):
@@ -623,6 +808,13 @@ class ImportModelRequest(_message.Message):
     SHAPES_FIELD_NUMBER: _builtins.int
     INPUTS_FIELD_NUMBER: _builtins.int
     REPLACE_FIELD_NUMBER: _builtins.int
+    VALUES_SHA256_FIELD_NUMBER: _builtins.int
+    VALUES_SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    EXTERNAL_FIELD_NUMBER: _builtins.int
+    BATCH_AXES_FIELD_NUMBER: _builtins.int
+    NO_TRIAL_FIELD_NUMBER: _builtins.int
+    UPDATE_FIELD_NUMBER: _builtins.int
+    METRIC_FIELD_NUMBER: _builtins.int
     sha256: _builtins.str
     """The model, which was uploaded as a blob before."""
     size_bytes: _builtins.int
@@ -634,6 +826,15 @@ class ImportModelRequest(_message.Message):
     precision: _builtins.str
     replace: _builtins.bool
     """True if an imported model of the same name is replaced by a new version."""
+    values_sha256: _builtins.str
+    """The arrays that `inputs` names as `NAME=array:KEY`: a NumPy archive that was uploaded before."""
+    values_size_bytes: _builtins.int
+    no_trial: _builtins.bool
+    """True if the model is not run before it is imported."""
+    update: _builtins.bool
+    """True if the model `name` is replaced, with the options of its last import where none are given."""
+    metric: _builtins.str
+    """Metric of the accuracy, such as `top-1`. The archive of values then has the labels in array `y`."""
     @_builtins.property
     def shapes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Shapes of inputs, as `controller catalog import --shape` takes them: `NAME=1x3x224x224`."""
@@ -641,6 +842,14 @@ class ImportModelRequest(_message.Message):
     @_builtins.property
     def inputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Values of inputs, as `--input` takes them: `NAME=randint:0:999`."""
+
+    @_builtins.property
+    def external(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExternalFile]:
+        """Files beside the model that hold its weights. They were uploaded before."""
+
+    @_builtins.property
+    def batch_axes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Axes of the batch, as `--batch-axis` takes them: `NAME=1`, or `NAME=none`."""
 
     def __init__(
         self,
@@ -656,14 +865,46 @@ class ImportModelRequest(_message.Message):
         shapes: _abc.Iterable[_builtins.str] | None = ...,
         inputs: _abc.Iterable[_builtins.str] | None = ...,
         replace: _builtins.bool = ...,
+        values_sha256: _builtins.str = ...,
+        values_size_bytes: _builtins.int = ...,
+        external: _abc.Iterable[Global___ExternalFile] | None = ...,
+        batch_axes: _abc.Iterable[_builtins.str] | None = ...,
+        no_trial: _builtins.bool = ...,
+        update: _builtins.bool = ...,
+        metric: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_name", b"file_name", "inputs", b"inputs", "license", b"license", "name", b"name", "precision", b"precision", "replace", b"replace", "sha256", b"sha256", "shapes", b"shapes", "size_bytes", b"size_bytes", "task", b"task", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_axes", b"batch_axes", "external", b"external", "file_name", b"file_name", "inputs", b"inputs", "license", b"license", "metric", b"metric", "name", b"name", "no_trial", b"no_trial", "precision", b"precision", "replace", b"replace", "sha256", b"sha256", "shapes", b"shapes", "size_bytes", b"size_bytes", "task", b"task", "title", b"title", "update", b"update", "values_sha256", b"values_sha256", "values_size_bytes", b"values_size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ImportModelRequest: _TypeAlias = ImportModelRequest  # noqa: Y015
+
+@_typing.final
+class ExternalFile(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    sha256: _builtins.str
+    size_bytes: _builtins.int
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        sha256: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExternalFile: _TypeAlias = ExternalFile  # noqa: Y015
 
 @_typing.final
 class ImportModelReply(_message.Message):
@@ -676,6 +917,7 @@ class ImportModelReply(_message.Message):
     INPUTS_FIELD_NUMBER: _builtins.int
     OUTPUTS_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
+    TRIAL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     version: _builtins.str
     precision: _builtins.str
@@ -691,6 +933,10 @@ class ImportModelReply(_message.Message):
     def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImportedTensor]: ...
     @_builtins.property
     def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def trial(self) -> Global___ImportTrial:
+        """Not set if the import changed nothing."""
+
     def __init__(
         self,
         *,
@@ -701,14 +947,55 @@ class ImportModelReply(_message.Message):
         inputs: _abc.Iterable[Global___ImportedTensor] | None = ...,
         outputs: _abc.Iterable[Global___ImportedTensor] | None = ...,
         notes: _abc.Iterable[_builtins.str] | None = ...,
+        trial: Global___ImportTrial | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["trial", b"trial"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["components", b"components", "inputs", b"inputs", "name", b"name", "notes", b"notes", "outputs", b"outputs", "precision", b"precision", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["components", b"components", "inputs", b"inputs", "name", b"name", "notes", b"notes", "outputs", b"outputs", "precision", b"precision", "trial", b"trial", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ImportModelReply: _TypeAlias = ImportModelReply  # noqa: Y015
+
+@_typing.final
+class ImportTrial(_message.Message):
+    """One run of the imported model on the controller's machine."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOT_TRIED_FIELD_NUMBER: _builtins.int
+    RUNTIME_FIELD_NUMBER: _builtins.int
+    RUNTIME_VERSION_FIELD_NUMBER: _builtins.int
+    LOAD_MS_FIELD_NUMBER: _builtins.int
+    FIRST_MS_FIELD_NUMBER: _builtins.int
+    RUN_MS_FIELD_NUMBER: _builtins.int
+    PEAK_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    not_tried: _builtins.str
+    """Reason why the model was not tried; empty if it ran."""
+    runtime: _builtins.str
+    runtime_version: _builtins.str
+    load_ms: _builtins.float
+    first_ms: _builtins.float
+    run_ms: _builtins.float
+    peak_memory_bytes: _builtins.int
+    def __init__(
+        self,
+        *,
+        not_tried: _builtins.str = ...,
+        runtime: _builtins.str = ...,
+        runtime_version: _builtins.str = ...,
+        load_ms: _builtins.float = ...,
+        first_ms: _builtins.float = ...,
+        run_ms: _builtins.float = ...,
+        peak_memory_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_ms", b"first_ms", "load_ms", b"load_ms", "not_tried", b"not_tried", "peak_memory_bytes", b"peak_memory_bytes", "run_ms", b"run_ms", "runtime", b"runtime", "runtime_version", b"runtime_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportTrial: _TypeAlias = ImportTrial  # noqa: Y015
 
 @_typing.final
 class RemoveModelRequest(_message.Message):

@@ -54,6 +54,16 @@ class CatalogStub(object):
                 request_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.FetchRequest.SerializeToString,
                 response_deserializer=fleetmark__protos_dot_v1_dot_catalog__pb2.FetchEvent.FromString,
                 _registered_method=True)
+        self.CheckFiles = channel.unary_stream(
+                '/fleetmark.v1.Catalog/CheckFiles',
+                request_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.CheckFilesRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_catalog__pb2.CheckFilesEvent.FromString,
+                _registered_method=True)
+        self.ConfirmFiles = channel.unary_unary(
+                '/fleetmark.v1.Catalog/ConfirmFiles',
+                request_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.ConfirmFilesRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_catalog__pb2.ConfirmFilesReply.FromString,
+                _registered_method=True)
         self.AddCatalog = channel.unary_unary(
                 '/fleetmark.v1.Catalog/AddCatalog',
                 request_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.AddCatalogRequest.SerializeToString,
@@ -120,6 +130,21 @@ class CatalogServicer(object):
 
     def Fetch(self, request, context):
         """Obtains the artifacts of a component, a benchmark or a suite for the registered devices.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckFiles(self, request, context):
+        """Obtains the files of a component of which the publisher states only an MD5, compares it, and
+        returns their SHA-256 and size. They stay unsigned.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfirmFiles(self, request, context):
+        """Confirms SHA-256 and size of such files, or withdraws the confirmation.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -202,6 +227,16 @@ def add_CatalogServicer_to_server(servicer, server):
                     servicer.Fetch,
                     request_deserializer=fleetmark__protos_dot_v1_dot_catalog__pb2.FetchRequest.FromString,
                     response_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.FetchEvent.SerializeToString,
+            ),
+            'CheckFiles': grpc.unary_stream_rpc_method_handler(
+                    servicer.CheckFiles,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_catalog__pb2.CheckFilesRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.CheckFilesEvent.SerializeToString,
+            ),
+            'ConfirmFiles': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmFiles,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_catalog__pb2.ConfirmFilesRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_catalog__pb2.ConfirmFilesReply.SerializeToString,
             ),
             'AddCatalog': grpc.unary_unary_rpc_method_handler(
                     servicer.AddCatalog,
@@ -352,6 +387,60 @@ class Catalog(object):
             '/fleetmark.v1.Catalog/Fetch',
             fleetmark__protos_dot_v1_dot_catalog__pb2.FetchRequest.SerializeToString,
             fleetmark__protos_dot_v1_dot_catalog__pb2.FetchEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckFiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/fleetmark.v1.Catalog/CheckFiles',
+            fleetmark__protos_dot_v1_dot_catalog__pb2.CheckFilesRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_catalog__pb2.CheckFilesEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmFiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmark.v1.Catalog/ConfirmFiles',
+            fleetmark__protos_dot_v1_dot_catalog__pb2.ConfirmFilesRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_catalog__pb2.ConfirmFilesReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -65,6 +65,8 @@ class SubmitRequest(_message.Message):
     COOL_DOWN_NS_FIELD_NUMBER: _builtins.int
     MIN_SANDBOX_FIELD_NUMBER: _builtins.int
     STABLE_FIELD_NUMBER: _builtins.int
+    SUSTAIN_NS_FIELD_NUMBER: _builtins.int
+    START_BELOW_C_FIELD_NUMBER: _builtins.int
     campaign_id: _builtins.str
     """Chosen by the client, so that a repeated request is recognized as the same campaign."""
     benchmark: _builtins.str
@@ -89,6 +91,14 @@ class SubmitRequest(_message.Message):
     """Weakest sandbox that the jobs accept: none, limits, landlock, bubblewrap. Empty: any."""
     stable: _builtins.bool
     """Let devices cool first, and repeat runs until the confidence interval is narrow enough."""
+    sustain_ns: _builtins.int
+    """Length of each run; 0: that of the profile. The runs store throughput, latency, temperature and
+    frequency over time, and the figures of their steady state.
+    """
+    start_below_c: _builtins.float
+    """Start each run only while the hottest trusted sensor of the device is below this temperature in
+    °C. 0: at any temperature.
+    """
     @_builtins.property
     def scenarios(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -123,10 +133,12 @@ class SubmitRequest(_message.Message):
         cool_down_ns: _builtins.int = ...,
         min_sandbox: _builtins.str = ...,
         stable: _builtins.bool = ...,
+        sustain_ns: _builtins.int = ...,
+        start_below_c: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["any_device", b"any_device", "benchmark", b"benchmark", "campaign_id", b"campaign_id", "cool_down_ns", b"cool_down_ns", "deadline_ns", b"deadline_ns", "dry_run", b"dry_run", "interleave", b"interleave", "max_attempts", b"max_attempts", "max_jobs", b"max_jobs", "min_sandbox", b"min_sandbox", "modes", b"modes", "parameters", b"parameters", "priority", b"priority", "profile", b"profile", "repetitions", b"repetitions", "scenarios", b"scenarios", "selector", b"selector", "stable", b"stable", "submitted_by", b"submitted_by", "timeout_ns", b"timeout_ns", "variations", b"variations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["any_device", b"any_device", "benchmark", b"benchmark", "campaign_id", b"campaign_id", "cool_down_ns", b"cool_down_ns", "deadline_ns", b"deadline_ns", "dry_run", b"dry_run", "interleave", b"interleave", "max_attempts", b"max_attempts", "max_jobs", b"max_jobs", "min_sandbox", b"min_sandbox", "modes", b"modes", "parameters", b"parameters", "priority", b"priority", "profile", b"profile", "repetitions", b"repetitions", "scenarios", b"scenarios", "selector", b"selector", "stable", b"stable", "start_below_c", b"start_below_c", "submitted_by", b"submitted_by", "sustain_ns", b"sustain_ns", "timeout_ns", b"timeout_ns", "variations", b"variations"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -309,6 +321,7 @@ class PlannedJob(_message.Message):
     MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     DISK_BYTES_FIELD_NUMBER: _builtins.int
     EXPECTED_NS_FIELD_NUMBER: _builtins.int
+    MEMORY_SOURCE_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     device: _builtins.str
     configuration: _builtins.str
@@ -320,6 +333,10 @@ class PlannedJob(_message.Message):
     """
     disk_bytes: _builtins.int
     expected_ns: _builtins.int
+    memory_source: _builtins.str
+    """Source of memory_bytes: measured (peaks of earlier runs of the same lockfile on like devices),
+    declared (by the component of the model) or estimated.
+    """
     def __init__(
         self,
         *,
@@ -330,10 +347,11 @@ class PlannedJob(_message.Message):
         memory_bytes: _builtins.int = ...,
         disk_bytes: _builtins.int = ...,
         expected_ns: _builtins.int = ...,
+        memory_source: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_bytes", b"bundle_bytes", "configuration", b"configuration", "device", b"device", "disk_bytes", b"disk_bytes", "expected_ns", b"expected_ns", "job_id", b"job_id", "memory_bytes", b"memory_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_bytes", b"bundle_bytes", "configuration", b"configuration", "device", b"device", "disk_bytes", b"disk_bytes", "expected_ns", b"expected_ns", "job_id", b"job_id", "memory_bytes", b"memory_bytes", "memory_source", b"memory_source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -988,6 +1006,55 @@ class ReplayReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReplayReply: _TypeAlias = ReplayReply  # noqa: Y015
+
+@_typing.final
+class CrosscheckRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    campaign_id: _builtins.str
+    """Chosen by the client, so that a repeated request is recognized as the same campaign."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        campaign_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CrosscheckRequest: _TypeAlias = CrosscheckRequest  # noqa: Y015
+
+@_typing.final
+class CrosscheckReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    campaign_id: _builtins.str
+    run_id: _builtins.str
+    """The full id of the run."""
+    device: _builtins.str
+    def __init__(
+        self,
+        *,
+        campaign_id: _builtins.str = ...,
+        run_id: _builtins.str = ...,
+        device: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "device", b"device", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CrosscheckReply: _TypeAlias = CrosscheckReply  # noqa: Y015
 
 @_typing.final
 class RetryRequest(_message.Message):

@@ -85,6 +85,11 @@ class JobsStub(object):
                 request_serializer=fleetmark__protos_dot_v1_dot_jobs__pb2.ReplayRequest.SerializeToString,
                 response_deserializer=fleetmark__protos_dot_v1_dot_jobs__pb2.ReplayReply.FromString,
                 _registered_method=True)
+        self.Crosscheck = channel.unary_unary(
+                '/fleetmark.v1.Jobs/Crosscheck',
+                request_serializer=fleetmark__protos_dot_v1_dot_jobs__pb2.CrosscheckRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_jobs__pb2.CrosscheckReply.FromString,
+                _registered_method=True)
         self.StreamLogs = channel.unary_stream(
                 '/fleetmark.v1.Jobs/StreamLogs',
                 request_serializer=fleetmark__protos_dot_v1_dot_jobs__pb2.StreamLogsRequest.SerializeToString,
@@ -164,6 +169,14 @@ class JobsServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Crosscheck(self, request, context):
+        """Measures the parts of a run's figure on the same device with the same lockfile, as a new
+        campaign. The new run has no figures of its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def StreamLogs(self, request, context):
         """Streams what a job wrote to stdout and stderr. Of a running job: the last lines, then, if
         requested, what the job appends.
@@ -224,6 +237,11 @@ def add_JobsServicer_to_server(servicer, server):
                     servicer.Replay,
                     request_deserializer=fleetmark__protos_dot_v1_dot_jobs__pb2.ReplayRequest.FromString,
                     response_serializer=fleetmark__protos_dot_v1_dot_jobs__pb2.ReplayReply.SerializeToString,
+            ),
+            'Crosscheck': grpc.unary_unary_rpc_method_handler(
+                    servicer.Crosscheck,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_jobs__pb2.CrosscheckRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_jobs__pb2.CrosscheckReply.SerializeToString,
             ),
             'StreamLogs': grpc.unary_stream_rpc_method_handler(
                     servicer.StreamLogs,
@@ -501,6 +519,33 @@ class Jobs(object):
             '/fleetmark.v1.Jobs/Replay',
             fleetmark__protos_dot_v1_dot_jobs__pb2.ReplayRequest.SerializeToString,
             fleetmark__protos_dot_v1_dot_jobs__pb2.ReplayReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Crosscheck(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmark.v1.Jobs/Crosscheck',
+            fleetmark__protos_dot_v1_dot_jobs__pb2.CrosscheckRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_jobs__pb2.CrosscheckReply.FromString,
             options,
             channel_credentials,
             insecure,
