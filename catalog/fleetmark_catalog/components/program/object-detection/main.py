@@ -1,7 +1,8 @@
 """Detects objects with a single-shot detector under MLPerf LoadGen.
 
 The measured time contains everything that an application waits for: the model, the decoding of its
-boxes from anchors, and non-maximum suppression.
+boxes from anchors, and non-maximum suppression. With labeled pictures, the accuracy is that of the
+question whether there is an object at all: the labels are 1 and 0.
 """
 
 from __future__ import annotations
@@ -13,17 +14,21 @@ import numpy as np
 
 from fleetmark_harness.adapters import Adapter
 from fleetmark_harness.boxes import anchors, suppress
+from fleetmark_harness.classify import Classification, open_job
+from fleetmark_harness.data import Labeled
 from fleetmark_harness.exit_codes import BAD_JOB, JobError
 from fleetmark_harness.job import JobSpec
 from fleetmark_harness.run import main
+from fleetmark_harness.tensor_job import load as load_tensors
 from fleetmark_harness.tensors import RandomTensors
-from fleetmark_harness.tensors import load as load_tensors
 
 
 class Detection:
-    """Images and a detector; the answer is the number of objects."""
+    """Images and a detector; the answer is the number of objects, or for labeled images 1 or 0."""
 
-    def __init__(self, job: JobSpec, adapter: Adapter, pictures: RandomTensors) -> None:
+    def __init__(
+        self, job: JobSpec, adapter: Adapter, pictures: RandomTensors | Classification
+    ) -> None:
         settings = job.table("model").get("settings", {})
         try:
             self._size = int(settings["size"])
@@ -40,6 +45,7 @@ class Detection:
         self.performance_count = pictures.performance_count
         self.prepare = pictures.prepare
         self.score = pictures.score
+        self._is_labeled = isinstance(pictures, Classification)
         self._call = adapter.call
         self._input = adapter.input_name
 
@@ -61,14 +67,26 @@ class Detection:
         return found[kept], sure[places][kept]
 
     def answer(self, outputs: Any) -> Any:
-        """Return how many objects were found in each image."""
-        return np.array([len(scores) for _, scores in outputs], np.int32)
+        """Return how many objects were found in each image, for labeled ones at most 1."""
+        counts = np.array([len(scores) for _, scores in outputs], np.int32)
+        return np.minimum(counts, 1) if self._is_labeled else counts
 
 
 def load(job: JobSpec, batch_size: int) -> tuple[Adapter, Detection]:
-    """Load the model, and create images for it."""
-    adapter, pictures = load_tensors(job, batch_size)
-    return adapter, Detection(job, adapter, pictures)
+    """Load the model, and read labeled images or create random ones."""
+    if job.table("dataset").get("layout") == "random":
+        adapter, tensors = load_tensors(job, batch_size)
+        return adapter, Detection(job, adapter, tensors)
+    adapter, data = open_job(job, batch_size)
+    return adapter, Detection(job, adapter, Classification(job, adapter, _colored(job, data)))
+
+
+def _colored(job: JobSpec, data: Labeled) -> Labeled:
+    """Return gray images with as many equal channels as the model has."""
+    channels = int(job.table("model").get("input", {}).get("shape", [1])[-1])
+    if data.values.ndim != 4 or data.values.shape[-1] != 1:
+        return data
+    return Labeled(np.repeat(data.values, channels, axis=-1), data.labels)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from fleetmark_harness import tensors
+from fleetmark_harness import tensor_job
 from fleetmark_harness.run import main
 
 if __name__ == "__main__":
-    sys.exit(main(tensors.load))
+    sys.exit(main(tensor_job.load))
