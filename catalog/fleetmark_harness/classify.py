@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fleetmark_harness.adapters import Adapter, open_model
+from fleetmark_harness.adapters import Adapter, open_job_model
 from fleetmark_harness.data import Labeled, read_labeled
 from fleetmark_harness.job import JobSpec
 from fleetmark_harness.task import Accuracy
@@ -84,7 +84,4 @@ def open_job(job: JobSpec, batch_size: int) -> tuple[Adapter, Labeled]:
         job.inputs.get("labels"),
         model["input"].get("shape", ()),
     )
-    adapter = open_model(
-        job.table("runtime"), job.input("model"), job.integer("threads"), batch_size, model
-    )
-    return adapter, data
+    return open_job_model(job, batch_size), data

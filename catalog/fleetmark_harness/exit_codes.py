@@ -14,7 +14,7 @@ DONE = 0
 FAULT = 1
 """Any fault without an exit code of its own."""
 BAD_JOB = 10
-"""The job file is missing or not valid."""
+"""The job file is missing or not valid, or asks for what the runtime or the CPU does not offer."""
 BAD_INPUT = 11
 """An input (model, data set) is not valid."""
 NO_RUNTIME = 12
@@ -29,10 +29,14 @@ NO_SPACE = 15
 
 # C++ runtimes report a failed allocation as their own error type: std::bad_alloc; "Failed to
 # allocate memory for requested buffer of size 4294967296" (ONNX Runtime); "Cannot allocate memory".
-_FAILED_ALLOCATION = re.compile(
-    r"bad[_ ]alloc|(failed|unable) to allocate|(cannot|could not|can't) allocate|out of memory",
-    re.IGNORECASE,
+# A runtime that does not know the shape of a tensor cannot allocate it either: that is no lack.
+OUT_OF_MEMORY = (
+    r"bad[_ ]alloc|\bMemoryError\b|\bENOMEM\b|out of memory|(not enough|insufficient) memory"
+    r"|memory allocation failed|memory exhausted"
+    r"|(failed|unable|not able|tried) to allocate(?! tensors)"
+    r"|(cannot|can not|could not|can't|couldn't) allocate(?! tensors)"
 )
+_FAILED_ALLOCATION = re.compile(OUT_OF_MEMORY, re.IGNORECASE)
 _MAX_LINE = 1_000
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,13 @@ TESTS = ("TEST01", "TEST04")
 """MLPerf's compliance tests: performance runs with an audit.config."""
 FIND = "find-performance"
 """Short performance runs that find the settings for a performance run."""
-MODES = ("performance", "accuracy", *TESTS, FIND)
+CROSSCHECK = "crosscheck"
+"""Short blocks that explain the latency of a performance run; their figures are no result."""
+MODES = ("performance", "accuracy", *TESTS, FIND, CROSSCHECK)
+PROFILE_OPS = "profile_ops"
+"""The parameter that asks for a per-operator profile after a performance run."""
+DEFAULT_LIMIT_S = 600.0
+"""Time limit of a job whose file and profile have none."""
 MULTISTREAM_SAMPLES = 8
 """Samples per query in MultiStream, as MLPerf's rules require."""
 _TABLES = ("model", "dataset", "runtime", "benchmark")
@@ -36,6 +42,14 @@ class JobSpec:
     inputs: Mapping[str, Path]
     job: Mapping[str, Any]
     out: Path
+    limit_s: float
+    """Time limit of the job; the agent stops it afterwards."""
+    given: Mapping[str, Any] = field(default_factory=dict)
+    """The parameters that the order sets, without defaults."""
+    software: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Version and path of the software that the agent detected, by name (mode crosscheck)."""
+    profile_folder: Path | None = None
+    """Folder for the runtime's own profile; None unless the model is opened for profiling."""
 
     def table(self, name: str) -> Mapping[str, Any]:
         """Return the lockfile's table of `model`, `dataset`, `runtime` or `benchmark`."""
@@ -100,6 +114,17 @@ class JobSpec:
             raise JobError(BAD_JOB, f"parameter {name} is {value!r}, expected a number above 0")
         return float(value)
 
+    def flag(self, name: str) -> bool:
+        """Return a parameter that is true or false; a missing one is false.
+
+        Raises:
+            JobError: BAD_JOB: it has another type.
+        """
+        value = self.parameters.get(name, False)
+        if not isinstance(value, bool):
+            raise JobError(BAD_JOB, f"parameter {name} is {value!r}, expected true or false")
+        return value
+
     def integer(self, name: str, minimum: int = 1) -> int:
         """Return an integer parameter.
 
@@ -152,6 +177,9 @@ def _checked(document: Any, out: Path) -> JobSpec:
             inputs={str(name): Path(value) for name, value in document["inputs"].items()},
             job=tables,
             out=out,
+            limit_s=_limit_s(document),
+            given=dict(document["parameters"]),
+            software={str(k): dict(v) for k, v in document.get("software", {}).items()},
         )
         for name in _TABLES:
             if not isinstance(tables[name], dict):
@@ -164,6 +192,15 @@ def _checked(document: Any, out: Path) -> JobSpec:
     except (TypeError, ValueError, AttributeError) as error:
         raise JobError(BAD_JOB, f"the job file is not valid: {error}") from error
     return job
+
+
+def _limit_s(document: Mapping[str, Any]) -> float:
+    """Return the time limit of the job, or that of its profile if the job file has none."""
+    profile = document["job"]["benchmark"]["profiles"].get(document["profile"], {})
+    limit = document.get("timeout_s", profile.get("timeout_s", DEFAULT_LIMIT_S))
+    if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not 0 < limit < 1e9:
+        raise ValueError(f"timeout_s is {limit!r}, expected a number above 0")
+    return float(limit)
 
 
 def _one_of(what: str, value: Any, allowed: tuple[str, ...]) -> str:

@@ -18,7 +18,7 @@ from fleetmark_harness.exit_codes import LOADGEN_FAILED, NO_SPACE, JobError
 from fleetmark_harness.job import JobSpec
 from fleetmark_harness.settings import AUDIT_CONFIG, USER_CONF, test_settings
 from fleetmark_harness.sut import InlineSut, Library, QuerySut, Sut, WorkerSut
-from fleetmark_harness.task import Task
+from fleetmark_harness.task import Task, empty_answers
 
 SUMMARY, DETAIL = "mlperf_log_summary.txt", "mlperf_log_detail.txt"
 ANSWERS = "mlperf_log_accuracy.json"
@@ -45,7 +45,7 @@ class Test:
         self, loadgen: Any, job: JobSpec, task: Task, batch_size: int, expected: int
     ) -> None:
         """Set up the system under test; `expected` is the approximate number of samples."""
-        self.answers = np.full(task.total_count, -1, np.int32)
+        self.answers = empty_answers(task, task.total_count)
         self._loadgen, self._task = loadgen, task
         self._library = Library(task)
         self._sut: Sut

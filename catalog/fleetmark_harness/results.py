@@ -19,7 +19,8 @@ import numpy.typing as npt
 import fleetmark_harness
 from fleetmark_harness.adapters import Adapter
 from fleetmark_harness.calibrate import Calibration
-from fleetmark_harness.job import JobSpec
+from fleetmark_harness.job import CROSSCHECK, JobSpec
+from fleetmark_harness.run_size import RunSize
 from fleetmark_harness.task import Accuracy
 
 FORMAT = 1
@@ -40,23 +41,40 @@ class Measured:
     duration_ns: int
     short_batches: Sequence[int] = ()
     """Sizes of the batches that had fewer samples than the batch size."""
+    size: RunSize | None = None
+    """The planned size of a performance run; None in other modes."""
     search: Mapping[str, Any] | None = None
     """The result of mode find-performance and each of its tests."""
+    crosscheck: Mapping[str, Any] | None = None
+    """The rounds of mode crosscheck."""
 
 
-def write_results(job: JobSpec, adapter: Adapter, measured: Measured) -> None:
-    """Write `samples.i64` (except in accuracy mode) and, last, `result.json`.
+def write_samples(job: JobSpec, measured: Measured) -> None:
+    """Write `samples.i64`, except in the modes accuracy and crosscheck.
 
     Raises:
-        OSError: they cannot be written.
+        OSError: it cannot be written.
     """
-    if job.mode != "accuracy":
-        _write(job.out / "samples.i64", measured.samples.astype("<i8").tobytes())
-    document = json.dumps(_document(job, adapter, measured), indent=1, sort_keys=True) + "\n"
-    _write(job.out / "result.json", document.encode())
+    if job.mode not in ("accuracy", CROSSCHECK):
+        write_durably(job.out / "samples.i64", measured.samples.astype("<i8").tobytes())
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_result(job: JobSpec, document: Mapping[str, Any]) -> None:
+    """Write `result.json`, the last file of a job.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    text = json.dumps(document, indent=1, sort_keys=True) + "\n"
+    write_durably(job.out / "result.json", text.encode())
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Write a file and wait until it is on the disk.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     with path.open("wb") as file:
         file.write(data)
         file.flush()
@@ -64,14 +82,26 @@ def _write(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _document(job: JobSpec, adapter: Adapter, measured: Measured) -> dict[str, Any]:
+def result_document(
+    job: JobSpec, adapter: Adapter, measured: Measured, load_memory_bytes: int
+) -> dict[str, Any]:
+    """Return the content of `result.json`.
+
+    Args:
+        job: the job.
+        adapter: the loaded model.
+        measured: the results of the run.
+        load_memory_bytes: peak memory of this process after the model was loaded.
+    """
     runtime = job.table("runtime")
+    provider_nodes = getattr(adapter, "provider_nodes", {})
     calibration, accuracy = measured.calibration, measured.accuracy
     return {
         "format": FORMAT,
         "query_count": measured.query_count,
         "sample_count": measured.sample_count,
         "computed_sample_count": computed_samples(job, adapter, measured),
+        **_planned(measured.size),
         "nonfinite_outputs": calibration.nonfinite_outputs,
         "warmup_count": calibration.warmup_count,
         "calibration": {
@@ -93,19 +123,34 @@ def _document(job: JobSpec, adapter: Adapter, measured: Measured) -> dict[str, A
             "provider": adapter.provider,
             "threads": job.parameters.get("threads"),
             "samples_per_call": adapter.samples_per_call,
+            **({"provider_nodes": dict(provider_nodes)} if provider_nodes else {}),
+        },
+        "phases": {
+            "load_ns": getattr(adapter, "load_ns", None),
+            "first_inference_ns": calibration.first_ns or None,
+            "warmup_ns": calibration.warmup_ns or None,
+            "steady_state_ns": calibration.steady_ns or None,
         },
         "parameters": dict(sorted(job.parameters.items())),
         "loadgen_version": importlib.metadata.version("mlcommons-loadgen"),
         "loadgen_user_conf": measured.user_conf,
         **({"loadgen_audit_config": measured.audit_config} if measured.audit_config else {}),
         **({"search": measured.search} if measured.search is not None else {}),
+        **({"crosscheck": measured.crosscheck} if measured.crosscheck is not None else {}),
         "harness_version": fleetmark_harness.__version__,
         "numpy_version": np.__version__,
         "python_version": platform.python_version(),
         "start_unix_ns": measured.start_unix_ns,
         "duration_ns": measured.duration_ns,
+        "load_memory_bytes": load_memory_bytes,
         "peak_memory_bytes": peak_memory_bytes(),
     }
+
+
+def _planned(size: RunSize | None) -> dict[str, int]:
+    if size is None:
+        return {}
+    return {"planned_count": size.count, "needed_count": size.needed}
 
 
 def computed_samples(job: JobSpec, adapter: Adapter, measured: Measured) -> int:

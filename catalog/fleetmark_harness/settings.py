@@ -58,7 +58,11 @@ def wanted_of(job: JobSpec) -> RequestedSettings:
 
 
 def user_conf(
-    scenario: str, settings: Mapping[str, Any], calibration: Calibration, wanted: RequestedSettings
+    scenario: str,
+    settings: Mapping[str, Any],
+    calibration: Calibration,
+    wanted: RequestedSettings,
+    count: int | None = None,
 ) -> str:
     """Return the text of user.conf for one scenario.
 
@@ -67,15 +71,19 @@ def user_conf(
         settings: the profile's settings for this scenario.
         calibration: the measured latency.
         wanted: values that replace those of `settings`.
+        count: minimum number of queries (in Offline: of samples), instead of that of `settings`.
     """
     values: dict[str, Any] = {_KEYS[key]: value for key, value in settings.items() if key in _KEYS}
     values["min_duration"] = min_duration_ms = wanted.min_duration_ms
+    least_samples = int(settings.get("min_sample_count", 1))
+    if count is not None:
+        values["min_query_count"] = least_samples = count
     if scenario == "Offline":
         rate = (wanted.target_qps or calibration.samples_per_s) * _RATE_MARGIN
         if "min_sample_count" in settings:
             # LoadGen issues one query of rate × duration samples, so the rate must ensure the
             # minimum.
-            rate = max(rate, int(settings["min_sample_count"]) * 1000.0 / min_duration_ms)
+            rate = max(rate, least_samples * 1000.0 / min_duration_ms)
         values["target_qps"] = f"{rate:.6g}"
         values["min_query_count"] = offline_sample_count(
             float(values["target_qps"]),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +17,8 @@ import numpy.typing as npt
 
 from fleetmark_harness.exit_codes import BAD_INPUT, JobError, abort_process
 from fleetmark_harness.task import Task
+
+_INTEGERS = np.zeros(1, np.int32)
 
 
 class Samples:
@@ -86,20 +88,39 @@ class Library:
         return self.data[self._slots[indices]]
 
 
-def checked_answers(answers: Any, count: int) -> npt.NDArray[np.int32]:
-    """Return `answers` as one 32-bit integer per sample, whose addresses LoadGen can be given.
+def checked_answers(
+    answers: Any, count: int, like: npt.NDArray[Any] = _INTEGERS
+) -> npt.NDArray[Any]:
+    """Return `answers` as an array whose addresses LoadGen can be given.
+
+    Args:
+        answers: what the task answered.
+        count: number of samples.
+        like: an array of answers, see `empty_answers`.
 
     Raises:
         JobError: BAD_INPUT: there are not exactly `count` answers.
     """
-    found = np.ascontiguousarray(answers, np.int32)
-    if found.shape != (count,):
+    found = np.ascontiguousarray(answers, like.dtype)
+    if found.shape != (count, *like.shape[1:]):
         raise JobError(
             BAD_INPUT,
             f"the model's output has {list(found.shape)} answers for {count} samples: its first"
             " axis is not the batch",
         )
     return found
+
+
+def responses(make: Any, ids: Iterable[int], answers: npt.NDArray[Any]) -> list[Any]:
+    """Return LoadGen's responses to a query; `answers` must stay in memory until it copied them.
+
+    Args:
+        make: LoadGen's QuerySampleResponse.
+        ids: the ids of the samples, in the order of `answers`.
+        answers: one answer per sample, see `checked_answers`.
+    """
+    address, size = answers.ctypes.data, answers.strides[0]
+    return [make(id_, address + size * place, size) for place, id_ in enumerate(ids)]
 
 
 class Sut(Protocol):
@@ -127,7 +148,7 @@ class InlineSut:
         loadgen: Any,
         task: Task,
         library: Library,
-        answers: npt.NDArray[np.int32],
+        answers: npt.NDArray[Any],
         expected: int,
     ) -> None:
         """Set up the SUT; `answers` receives the last answer to each sample, by index."""
@@ -142,8 +163,8 @@ class InlineSut:
         self._answers = answers
         # LoadGen copies the answer inside QuerySamplesComplete; until then its memory must stay
         # valid.
-        self._buffer = np.zeros(1, np.int32)
-        self._address = self._buffer.ctypes.data
+        self._buffer = np.zeros_like(answers[:1])
+        self._address, self._size = self._buffer.ctypes.data, self._buffer.nbytes
 
     def issue(self, query: Sequence[Any]) -> None:
         """Run the model, answer the query and complete it.
@@ -153,11 +174,12 @@ class InlineSut:
         """
         try:
             run, to_answer, buffer, clock = self._run, self._answer, self._buffer, self._clock
+            size = self._size
             for sample in query:
                 start = clock()
                 index = sample.index
                 buffer[0] = answer = to_answer(run(self._library.singles[index]))[0]
-                response = self._response(sample.id, self._address, 4)
+                response = self._response(sample.id, self._address, size)
                 end = clock()
                 self._complete([response])
                 self.samples.add(end - start)
@@ -179,16 +201,13 @@ class QuerySut(InlineSut):
             start = self._clock()
             indices = np.fromiter((sample.index for sample in query), np.int64, len(query))
             answers = checked_answers(
-                self._answer(self._run(self._library.take(indices))), len(indices)
+                self._answer(self._run(self._library.take(indices))), len(indices), self._answers
             )
-            address, response = answers.ctypes.data, self._response
-            responses = [
-                response(sample.id, address + 4 * place, 4) for place, sample in enumerate(query)
-            ]
+            completed = responses(self._response, (sample.id for sample in query), answers)
             end = self._clock()
             # LoadGen copies the answers before this call returns.
-            self._complete(responses)
-            self.samples.add_many(end - start, len(responses))
+            self._complete(completed)
+            self.samples.add_many(end - start, len(completed))
             self._answers[indices] = answers
             self.query_count += 1
         except BaseException as error:
@@ -207,7 +226,7 @@ class WorkerSut:
         loadgen: Any,
         task: Task,
         library: Library,
-        answers: npt.NDArray[np.int32],
+        answers: npt.NDArray[Any],
         expected: int,
         batch_size: int,
     ) -> None:
@@ -257,16 +276,14 @@ class WorkerSut:
         for first in range(0, len(ids), size):
             batch = indices[first : first + size]
             answers = checked_answers(
-                self._task.answer(self._task.run(self._library.take(batch))), len(batch)
+                self._task.answer(self._task.run(self._library.take(batch))),
+                len(batch),
+                self._answers,
             )
-            address = answers.ctypes.data
-            responses = [
-                make(id_, address + 4 * place, 4)
-                for place, id_ in enumerate(ids[first : first + size].tolist())
-            ]
+            completed = responses(make, ids[first : first + size].tolist(), answers)
             end = time.perf_counter_ns()
-            self._loadgen.QuerySamplesComplete(responses)
-            self.samples.add_many(end - start, len(responses))
+            self._loadgen.QuerySamplesComplete(completed)
+            self.samples.add_many(end - start, len(completed))
             self._answers[batch] = answers
             if len(batch) != size:
                 self.short_batches.append(len(batch))

@@ -13,20 +13,27 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Accuracy:
-    """The number of correct answers."""
+    """The number of correct answers, or the value of a metric that does not count answers."""
 
     metric: str
-    correct: int
+    correct: int | None
     total: int
+    measured: float = 0.0
+    """Value of a metric that does not count answers."""
 
     @property
     def value(self) -> float:
-        """The share of correct answers, from 0 to 1."""
+        """The share of correct answers, from 0 to 1, or the metric's own value."""
+        if self.correct is None:
+            return self.measured
         return self.correct / self.total if self.total else 0.0
 
 
 class Task(Protocol):
-    """A program's part of a run. Only `run` and `answer` are in the measured path."""
+    """A program's part of a run. Only `run` and `answer` are in the measured path.
+
+    A task whose answer is more than one integer has the members `answer_shape` and `answer_dtype`.
+    """
 
     total_count: int
     """Number of samples of the data set."""
@@ -41,10 +48,22 @@ class Task(Protocol):
         """Return the model's outputs for a prepared batch."""
         ...
 
-    def answer(self, outputs: Array) -> npt.NDArray[np.integer[Any]]:
-        """Return one 32-bit integer per sample, which LoadGen logs in accuracy mode."""
+    def answer(self, outputs: Array) -> npt.NDArray[Any]:
+        """Return the answer to each sample, which LoadGen logs in accuracy mode.
+
+        It is one 32-bit integer, unless the task has `answer_shape` and `answer_dtype`.
+        """
         ...
 
-    def score(self, answers: npt.NDArray[np.int32]) -> Accuracy:
+    def score(self, answers: npt.NDArray[Any]) -> Accuracy:
         """Return the accuracy of the answers to all samples, in the order of the data set."""
         ...
+
+
+def empty_answers(task: Task, count: int) -> Array:
+    """Return an array for the answers to `count` samples, filled with -1.
+
+    The type of an element has 4 bytes.
+    """
+    shape = tuple(getattr(task, "answer_shape", ()))
+    return np.full((count, *shape), -1, getattr(task, "answer_dtype", np.int32))

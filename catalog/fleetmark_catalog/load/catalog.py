@@ -39,6 +39,14 @@ class Catalog:
         other.built = built
         return other
 
+    def replacing(self, components: Iterable[Component]) -> Catalog:
+        """Return a copy of this catalog with other content for some of its components."""
+        other = copy.copy(self)
+        other._components = dict(self._components)
+        for component in components:
+            other._components[component.kind, component.name] = component
+        return other
+
     def get(self, kind: str, name: str) -> Component:
         """Return the component of this kind and name.
 

@@ -13,6 +13,8 @@ from fleetmark_catalog.load.schema_parts import (
     PARAMETER,
     PROFILE,
     PROFILE_TABLE,
+    ROUND,
+    ROUND_SUITES,
     SCENARIO,
     SHA256,
     SIZE,
@@ -126,7 +128,8 @@ BODIES: dict[str, dict[str, Any]] = {
                     "reference": {"type": "number", "minimum": 0, "maximum": 1},
                     "target": {"type": "number", "minimum": 0, "maximum": 1},
                 },
-                ("metric", "reference", "target"),
+                # An imported model has no reference.
+                ("metric",),
             ),
             # Thresholds for rejecting a run because of the device's condition, and limits of
             # `--stable`.
@@ -139,7 +142,7 @@ BODIES: dict[str, dict[str, Any]] = {
             },
         },
         ("task", "scenarios", "modes", "profiles"),
-        # Accuracy mode needs a quality target; a benchmark that only measures speed has none.
+        # Accuracy mode needs a metric; a benchmark that only measures speed has none.
         **{"if": {"properties": {"modes": {"contains": {"const": "accuracy"}}}}},
         then={"required": ["quality"]},
     ),
@@ -150,6 +153,8 @@ BODIES: dict[str, dict[str, Any]] = {
             "files": unique(FILE, 1),
             # True if the program supports mode find-performance.
             "find_performance": {"type": "boolean"},
+            # True if the program supports mode crosscheck.
+            "crosscheck": {"type": "boolean"},
             "inputs": unique(WORD),
             "environment": {"type": "object", "additionalProperties": {"type": "string"}},
             # Access that a job gets besides its files, if the device's operator allows it.
@@ -183,6 +188,15 @@ BODIES: dict[str, dict[str, Any]] = {
             "settings": {"type": "object"},
             # Size of the tensors between the layers for one sample, used to predict a job's memory.
             "arena_bytes": {"type": "integer", "minimum": 1},
+            # Peak resident memory of a process that opened the model and called it once with
+            # `batch` samples (1 if absent), as the import measured it.
+            "footprint": table(
+                {
+                    "peak_memory_bytes": {"type": "integer", "minimum": 1},
+                    "batch": {"type": "integer", "minimum": 1},
+                },
+                ("peak_memory_bytes",),
+            ),
             # Statements of an MLPerf submission about the weights.
             "mlperf": table(
                 {
@@ -192,6 +206,8 @@ BODIES: dict[str, dict[str, Any]] = {
                     "weight_transformations": TEXT,
                 }
             ),
+            # Rounds of MLPerf, by suite, in which this model or its weights are the reference.
+            "rounds": table(dict.fromkeys(ROUND_SUITES, unique(ROUND, 1)), minProperties=1),
             # The graph accepts one sample per call, whatever the batch size.
             "fixed_batch": {"type": "boolean"},
         },
@@ -200,7 +216,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "dataset": table(
         {
             "task": WORD,
-            "layout": {"enum": ["npz", "idx", "cifar", "pictures", "random"]},
+            "layout": {"enum": ["npz", "idx", "cifar", "pictures", "random", "tensors"]},
             "seed": {"type": "integer", "minimum": 0},
             "sample_rate_hz": {"type": "integer", "minimum": 1},
             "samples": {"type": "integer", "minimum": 1},

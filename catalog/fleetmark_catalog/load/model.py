@@ -115,6 +115,9 @@ class Location:
 class Artifact:
     """A file that a component owns. `sha256` and `size_bytes` are those of the decompressed file.
 
+    `md5` is set if the publisher states nothing else. Then `sha256` is empty and `size_bytes` is 0
+    until an admin confirms the file, and no job gets it.
+
     It is chosen if all words of `when` are among the chosen variations and all of `tags` are passed
     on by variations. `role` is the input's name in a job.
     """
@@ -127,6 +130,12 @@ class Artifact:
     file: str = ""
     locations: tuple[Location, ...] = ()
     tags: tuple[str, ...] = ()
+    md5: str = ""
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Return whether the file's SHA-256 is known: declared, or confirmed by an admin."""
+        return bool(self.sha256)
 
     @property
     def blob(self) -> BlobRef:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError, best_match
-from jsonschema.validators import extend
+from jsonschema.protocols import Validator
 
 from fleetmark_catalog.load.merge import merge
 from fleetmark_catalog.load.model import (
@@ -30,7 +26,7 @@ from fleetmark_catalog.load.model import (
     WheelSet,
 )
 from fleetmark_catalog.load.schema import partial_schema, whole_schema
-from fleetmark_catalog.load.schema_errors import explain
+from fleetmark_catalog.load.schema_errors import fault, validator_of
 from fleetmark_catalog.load.validate import problems
 from fleetmark_core.digest import canonical_json, is_sha256, sha256_hex
 from fleetmark_core.document_parser import parse_json, parse_toml
@@ -46,8 +42,6 @@ MAX_COMPONENT_BYTES = 1 << 20
 MAX_WHEELS_BYTES = 16 << 20
 MAX_PROGRAM_FILE_BYTES = 64 << 20
 _SHOWN = 80
-_MAX_ERRORS = 1000
-"""Maximum number of schema violations to collect; one of them is reported."""
 
 
 @dataclass(frozen=True)
@@ -138,32 +132,13 @@ def check(document: dict[str, Any], kind: str, file: Path, whole: bool = True) -
     Raises:
         FleetmarkError: INVALID_COMPONENT.
     """
-    errors = list(islice(_validator(kind, whole).iter_errors(document), _MAX_ERRORS))
-    # A mistyped key is both unknown and missing; the unknown key is the more useful error.
-    unknown = [error for error in errors if error.validator == "additionalProperties"]
-    error = best_match(unknown or errors)
-    if error is not None:
-        raise _invalid_component_error(file, explain(error))
+    if what := fault(_validator(kind, whole), document):
+        raise _invalid_component_error(file, what)
 
 
 @lru_cache(maxsize=2 * len(KINDS))
-def _validator(kind: str, whole: bool) -> Any:
-    return _Validator((whole_schema if whole else partial_schema)(kind))
-
-
-def _unique_items(
-    validator: Any, wanted: bool, instance: Any, schema: Any
-) -> Iterator[ValidationError]:
-    """Check `uniqueItems` in linear time: the library compares all pairs of entries."""
-    if wanted and validator.is_type(instance, "array"):
-        texts = {json.dumps(item, sort_keys=True, default=str) for item in instance}
-        if len(texts) < len(instance):
-            yield ValidationError("has duplicate entries")
-
-
-_Validator: Any = extend(  # type: ignore[no-untyped-call]
-    Draft202012Validator, {"uniqueItems": _unique_items}
-)
+def _validator(kind: str, whole: bool) -> Validator:
+    return validator_of((whole_schema if whole else partial_schema)(kind))
 
 
 def _invalid_component_error(file: Path, what: str) -> FleetmarkError:
@@ -258,12 +233,13 @@ def _artifact(table: dict[str, Any]) -> Artifact:
     return Artifact(
         name=table["name"],
         role=table["role"],
-        sha256=table["sha256"],
-        size_bytes=table["size_bytes"],
+        sha256=table.get("sha256", ""),
+        size_bytes=table.get("size_bytes", 0),
         when=tuple(table.get("when", ())),
         file=table.get("file", ""),
         locations=tuple(Location(**location) for location in table.get("locations", ())),
         tags=tuple(table.get("tags", ())),
+        md5=table.get("md5", ""),
     )
 
 

@@ -45,6 +45,7 @@ def definition(component: Component) -> dict[str, Any]:
                 **({"when": list(artifact.when)} if artifact.when else {}),
             }
             for artifact in component.artifacts
+            if artifact.is_confirmed
         ]
     if component.files:
         found["files"] = [_blob(blob) for blob in component.files]

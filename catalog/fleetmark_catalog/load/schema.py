@@ -102,12 +102,15 @@ def partial_schema(kind: str) -> dict[str, Any]:
 def _relaxed(part: dict[str, Any]) -> dict[str, Any]:
     """Return a table schema without required keys, for tables that are merged with a parent's.
 
-    Lists are not merged, so their schemas are unchanged.
+    Conditions are left out too: what they require may be the parent's. Lists are not merged, so
+    their schemas are unchanged.
     """
     if part.get("type") != "object":
         return part
     relaxed = {
-        key: value for key, value in part.items() if key not in ("required", "minProperties")
+        key: value
+        for key, value in part.items()
+        if key not in ("required", "minProperties", "if", "then", "else")
     }
     if "properties" in part:
         relaxed["properties"] = {key: _relaxed(one) for key, one in part["properties"].items()}

@@ -16,6 +16,9 @@ SCENARIO = {"enum": ["SingleStream", "MultiStream", "Server", "Offline"]}
 MODE = {"enum": ["performance", "accuracy"]}
 TEST = {"enum": ["TEST01", "TEST04"]}
 """MLPerf's compliance tests. Each is also a mode, which runs only on request."""
+ROUND_SUITES = ("inference-edge", "inference-datacenter", "mobile", "tiny")
+"""Suites of MLPerf whose rounds a model names."""
+ROUND = {"type": "string", "pattern": r"^v[0-9]{1,2}\.[0-9]{1,2}$"}
 PROFILE = {"enum": ["quick", "valid"]}
 
 
@@ -125,13 +128,16 @@ ARTIFACT = table(
         "role": WORD,
         "sha256": SHA256,
         "size_bytes": SIZE,
+        # Instead of the two: all that the publisher states. An admin must confirm the file.
+        "md5": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
         "when": unique(WORD),
         "tags": unique(WORD),
         "file": FILE,
         "locations": {"type": "array", "items": LOCATION, "minItems": 1},
     },
-    ("name", "role", "sha256", "size_bytes"),
+    ("name", "role"),
     anyOf=[{"required": ["file"]}, {"required": ["locations"]}],
+    **{"if": {"required": ["md5"]}, "else": {"required": ["sha256", "size_bytes"]}},
 )
 LOADGEN = table(
     {
@@ -160,6 +166,8 @@ PARAMETER = table(
         "default": {"type": ["number", "string", "boolean"]},
         "scenarios": unique(SCENARIO, 1),
         "profiles": unique(PROFILE, 1),
+        # Adapters of the runtimes that have the parameter; without this key all have it.
+        "runtimes": unique(WORD, 1),
         "help": TEXT,
     },
     ("type", "help"),
@@ -178,6 +186,10 @@ TENSOR = table(
             ]
         },
         "range": {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2},
+        # Mean and standard deviation of random values, instead of a range.
+        "normal": {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2},
+        # Name of an array in the data set of layout `tensors`: one row a sample.
+        "array": WORD,
         "value": {"type": "number"},
         "batch_axis": {"type": "integer", "minimum": 0},
         # Number of samples per inference, if the graph fixes it.

@@ -9,6 +9,7 @@ from fleetmark_catalog.load.model import Choice, Component, Requirement
 from fleetmark_core.suggest import hint
 from fleetmark_core.versions import is_range, is_version
 
+_CONFIRMED_KINDS = ("model", "dataset")
 Find = Callable[[str, str], "Component | None"]
 
 
@@ -16,6 +17,7 @@ def problems(component: Component) -> Iterator[str]:
     """Yield the errors within one component; each names key, value and allowed values."""
     yield from _versions(component)
     yield from _variations(component)
+    yield from _md5_files(component)
     for artifact in component.artifacts:
         for word in artifact.when:
             if not component.knows(word):
@@ -49,6 +51,25 @@ def problems(component: Component) -> Iterator[str]:
                     f"key package.onnx: found version {version!r}, allowed "
                     f"{', '.join(component.versions())}"
                 )
+
+
+def _md5_files(component: Component) -> Iterator[str]:
+    """Yield errors about files of which only an MD5 is known. They are content, never code."""
+    for artifact in component.artifacts:
+        if not artifact.md5:
+            continue
+        key = f"key artifacts: artifact {artifact.name}"
+        if component.kind not in _CONFIRMED_KINDS:
+            yield (
+                f"{key}: found md5, allowed sha256 and size_bytes; md5 is for components of kind "
+                f"{' or '.join(_CONFIRMED_KINDS)}"
+            )
+        if artifact.sha256 or artifact.size_bytes:
+            yield f"{key}: found md5 and sha256 or size_bytes, allowed one of the two"
+        if artifact.file:
+            yield f"{key}: found md5 and file; a file of the component's folder has a sha256"
+        if any(location.recipe for location in artifact.locations):
+            yield f"{key}: found md5 and a recipe; what a recipe makes has a sha256"
 
 
 def _archives(component: Component) -> Iterator[str]:

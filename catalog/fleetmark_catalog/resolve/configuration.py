@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from fleetmark_catalog.load.catalog import Catalog
 from fleetmark_catalog.load.model import Component
-from fleetmark_catalog.resolve.selection import Selection, alternatives, select
+from fleetmark_catalog.resolve.selection import Selection, alternatives, select, with_tags
 from fleetmark_catalog.resolve.unknown_benchmark import unknown_benchmark_error
 from fleetmark_core.errors import ErrorKind, FleetmarkError
-from fleetmark_core.modes import modes_of
+from fleetmark_core.modes import CROSSCHECK, modes_of
 from fleetmark_core.parameter_values import parse_value
 from fleetmark_core.suggest import hint
 
@@ -64,20 +64,36 @@ def expand(
     compliance tests and find-performance. `variations` are added to a suite member's own ones and
     win within their group; several of one exclusive group are an axis of the grid. `parameters`
     maps a name to the texts of its values, which are axes as well. A parameter that only some
-    scenarios have is left out of the others.
+    scenarios or runtimes have is left out of the others.
 
     Raises:
-        FleetmarkError: NOT_FOUND for the benchmark; UNKNOWN_WORD for any other word, and for a
-            value out of range, with the closest or the allowed ones.
+        FleetmarkError: NOT_FOUND for the benchmark; UNKNOWN_WORD for any other word, for a value
+            out of range, with the closest or the allowed ones, and for a parameter that none of the
+            runtimes has.
     """
     found: dict[str, Configuration] = {}
+    applied: set[str] = set()
+    adapters: set[str] = set()
+    definitions: dict[str, Mapping[str, Any]] = {}
     for member in _members(catalog, name):
         for words in alternatives(catalog, member.benchmark, member.variations, variations):
             selection = select(catalog, member.benchmark, member.variations, words)
+            possible = _possible_adapters(catalog, selection)
             for configuration in _expand_member(
-                member, selection, scenarios, modes, parameters or {}, profile
+                member, selection, scenarios, modes, parameters or {}, profile, possible
             ):
                 found.setdefault(configuration.label(), configuration)
+            adapters |= possible
+            known = selection.body(selection.only("program")).get("parameters", {})
+            definitions.update({key: known[key] for key in parameters or {}})
+            applied |= {key for key in parameters or {} if _fits_runtime(known[key], possible)}
+    for key in sorted(set(definitions) - applied):
+        raise FleetmarkError(
+            ErrorKind.UNKNOWN_WORD,
+            f"parameter {key} does not apply to runtime {' or '.join(sorted(adapters)) or 'none'}",
+            "",
+            f"It applies to {', '.join(definitions[key]['runtimes'])}",
+        )
     return list(found.values())
 
 
@@ -88,6 +104,7 @@ def _expand_member(
     modes: Sequence[str],
     parameters: Mapping[str, Sequence[str]],
     profile: str,
+    adapters: Collection[str],
 ) -> Iterator[Configuration]:
     body = selection.body(member.benchmark)
     program = selection.only("program")
@@ -111,7 +128,10 @@ def _expand_member(
             mode=mode,
             profile=profile,
             parameters={
-                key: value for key, value in point.items() if _applies(program, key, scenario)
+                key: value
+                for key, value in point.items()
+                if _applies(program, key, scenario)
+                and _fits_runtime(program.body["parameters"][key], adapters)
             },
         )
 
@@ -137,7 +157,9 @@ def _modes(
 ) -> tuple[str, ...]:
     """Return the modes for these words; COMPLIANCE expands to all tests that the benchmark has."""
     tests = list(body.get("compliance", {}))
-    allowed = [*modes_of(body, program), *([COMPLIANCE] if tests else [])]
+    # A cross-check explains a stored run, so that it cannot be scheduled like a benchmark.
+    own = [mode for mode in modes_of(body, program) if mode != CROSSCHECK]
+    allowed = [*own, *([COMPLIANCE] if tests else [])]
     found: list[str] = []
     for word in _checked("mode", words, allowed, benchmark):
         found.extend(tests if word == COMPLIANCE else [word])
@@ -199,3 +221,25 @@ def _grid(
 def _applies(program: Component, key: str, scenario: str) -> bool:
     definition = program.body["parameters"][key]
     return scenario in definition.get("scenarios", (scenario,))
+
+
+def _fits_runtime(definition: Mapping[str, Any], adapters: Collection[str]) -> bool:
+    runtimes = definition.get("runtimes")
+    return runtimes is None or not set(runtimes).isdisjoint(adapters)
+
+
+def _possible_adapters(catalog: Catalog, selection: Selection) -> frozenset[str]:
+    """Return the adapters of the runtimes that the selection allows; a device may narrow them."""
+    found: set[str] = set()
+    for component in selection.components:
+        for requirement in selection.requires(component):
+            if requirement.role != "runtime":
+                continue
+            for choice in requirement.choices:
+                if choice.name:
+                    named = catalog.find(choice.kind, choice.name)
+                    parts = [named] if named is not None else []
+                else:
+                    parts = with_tags(catalog, choice, selection.tags)
+                found |= {str(part.body.get("adapter", part.name)) for part in parts}
+    return frozenset(found)

@@ -110,7 +110,8 @@ def _content(selection: Selection) -> Iterator[str]:
         words = ",".join(word for word, _ in selection.chosen(part))
         yield f"{part.id} {part.version}{f' with {words}' if words else ''}"
         for artifact in selection.artifacts(part):
-            yield f"  {artifact.role} is {artifact.name}, {artifact.size_bytes:,} bytes"
+            size = f"{artifact.size_bytes:,} bytes" if artifact.is_confirmed else "not confirmed"
+            yield f"  {artifact.role} is {artifact.name}, {size}"
     if selection.tags:
         yield f"passed tags: {', '.join(sorted(selection.tags))}"
 
@@ -142,6 +143,12 @@ def _misfits(selection: Selection, subject: Subject) -> Iterator[str]:
             reason = misfit(variation.when, subject)
             if reason:
                 yield f"variation {word} of {part.id} needs {variation.when}: {reason}"
+        for artifact in selection.artifacts(part):
+            if not artifact.is_confirmed:
+                yield (
+                    f"unsigned: the publisher of {part.id} states only the MD5 of {artifact.name}; "
+                    f"an admin must run `controller catalog confirm {part.id}`"
+                )
 
 
 def _check_format(selection: Selection, packages: tuple[SolvedPackage, ...]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 FORMATS: Mapping[str, frozenset[str]] = {
-    "onnxruntime": frozenset({"onnx"}),
+    "onnxruntime": frozenset({"onnx", "ort"}),
     "opencv": frozenset({"onnx"}),
     "openvino": frozenset({"onnx"}),
     "tflite": frozenset({"tflite"}),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fleetmark_catalog.load.catalog import Catalog
-from fleetmark_catalog.resolve.well_known_models import find_well_known
+from fleetmark_catalog.resolve.well_known_models import find_alias, find_well_known
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.suggest import nearest
 
@@ -24,6 +24,10 @@ def unknown_benchmark_error(catalog: Catalog, name: str) -> FleetmarkError:
     if catalog.has("model", name):
         what = f"{shown!r} is a model, and jobs run a benchmark or a suite"
         return _error(what, _benchmarks_with(catalog, name))
+    alias = find_alias(name)
+    if catalog.has("benchmark", alias):
+        title = catalog.get("benchmark", alias).title
+        return _error(missing, f"Run `controller schedule {alias}`: {title}")
     model = find_well_known(name)
     if model is not None:
         return _error(

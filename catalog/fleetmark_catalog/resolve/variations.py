@@ -10,6 +10,8 @@ from fleetmark_catalog.load.model import Component
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.lockfile import Lockfile
 
+_WEIGHT = {"benchmark": 0, "model": 1}
+
 
 def choose(
     components: Sequence[Component],
@@ -59,9 +61,6 @@ def combinations(components: Sequence[Component], words: Sequence[str]) -> list[
     for word in dict.fromkeys(words):
         axes.setdefault(groups.group_of(word), []).append(word)
     return list(itertools.product(*axes.values()))
-
-
-_WEIGHT = {"benchmark": 0, "model": 1}
 
 
 class _Groups:

@@ -1,7 +1,8 @@
-"""Models of MLPerf that the catalog does not have, and where their official files are.
+"""Names under which operators ask for models of MLPerf and of the ONNX Model Zoo.
 
-The places and file names are those of MLCommons' own scripts (mlcommons/mlperf-automations, folder
-`script/get-ml-model-*`) and of its repository mlcommons/mobile_models.
+Most of them are benchmarks of the catalog (`ALIASES`). For a model that the catalog does not have,
+`WELL_KNOWN` says where its official file is. The places and file names are those of MLCommons' own
+repositories.
 """
 
 from __future__ import annotations
@@ -9,13 +10,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_ZENODO = "https://zenodo.org/record"
 _MOBILE = "https://github.com/mlcommons/mobile_models"
 
 
 @dataclass(frozen=True)
 class WellKnownModel:
-    """A model that operators ask for by name.
+    """A model that operators ask for by name, and that the catalog does not have.
 
     Attributes:
         name: the usual name, which is also the name to import it under.
@@ -34,76 +34,52 @@ class WellKnownModel:
 
 WELL_KNOWN = (
     WellKnownModel(
-        "resnet50",
-        ("resnet", "resnet50v1", "resnet50v15"),
-        "image classification of MLPerf Inference",
-        "resnet50_v1.onnx",
-        f"{_ZENODO}/4735647",
-    ),
-    WellKnownModel(
-        "retinanet",
-        ("retinanet800x800", "resnext50", "resnext50retinanet"),
-        "object detection of MLPerf Inference",
-        "resnext50_32x4d_fpn.onnx",
-        f"{_ZENODO}/6617879",
-    ),
-    WellKnownModel(
-        "bert-large",
-        ("bert", "bert99", "bert999", "bertlargesquad", "bertsquad"),
-        "question answering of MLPerf Inference",
-        "model.onnx",
-        f"{_ZENODO}/3733910",
-    ),
-    WellKnownModel(
-        "3d-unet",
-        ("unet", "unet3d", "3dunet99", "3dunet999", "3dunetkits19"),
-        "medical imaging of MLPerf Inference",
-        "3dunet_kits19_128x128x128_dynbatch.onnx",
-        f"{_ZENODO}/5597155",
-    ),
-    WellKnownModel(
-        "mobilebert",
-        ("mobilebertsquad",),
-        "question answering of MLPerf Mobile",
-        "mobilebert_float_384_gpu.tflite",
-        f"{_MOBILE}, folder v0_7/tflite",
-    ),
-    WellKnownModel(
-        "ssd-mobilenet",
-        ("ssdmobilenetv2", "mobilenetssd", "ssdmobilenetv2300"),
+        "ssd-mobilenet-v2",
+        ("ssdmobilenetv2300", "mobilenetv2ssd"),
         "object detection of MLPerf Mobile v0.7",
         "ssd_mobilenet_v2_300_float.tflite",
         f"{_MOBILE}, folder v0_7/tflite",
     ),
-    WellKnownModel(
-        "mobiledet",
-        ("mobiledetssd", "ssdmobiledet"),
-        "object detection of MLPerf Mobile",
-        "mobiledet.tflite",
-        f"{_MOBILE}, folder v1_0/tflite",
-    ),
-    WellKnownModel(
-        "deeplabv3",
-        ("deeplab", "deeplabv3plus", "deeplabv3mnv2"),
-        "image segmentation of MLPerf Mobile v0.7",
-        "deeplabv3_mnv2_ade20k_int8.tflite",
-        f"{_MOBILE}, folder v0_7/tflite",
-    ),
-    WellKnownModel(
-        "edsr",
-        ("superresolution", "edsrf32b5"),
-        "super-resolution of MLPerf Mobile",
-        "edsr_f32b5_fp32.tflite",
-        f"{_MOBILE}, folder v3_0/tflite",
-    ),
-    WellKnownModel(
-        "mobilenetv4",
-        ("mobilenetv4large", "mobilenetv4convlarge"),
-        "image classification of MLPerf Mobile",
-        "MobileNetV4-Conv-Large-fp32.tflite",
-        f"{_MOBILE}, folder v4_0/tflite",
-    ),
 )
+
+ALIASES = {
+    "resnet50": ("resnet", "resnet50v15", "resnet50mlperf"),
+    "resnet50-v1": ("resnet50zoo",),
+    "retinanet": ("retinanet800x800", "resnext50", "resnext50retinanet"),
+    "bert-large": ("bert", "bert99", "bert999", "bertlargesquad"),
+    "3d-unet": ("unet", "unet3d", "3dunet99", "3dunet999", "3dunetkits19"),
+    "yolov11": ("yolo", "yolo11", "yolo11l", "yolo95", "yolo99"),
+    "mobilebert": ("mobilebertsquad",),
+    "mobilenet-edgetpu": ("mobilenetedgetpu224",),
+    "mobilenet-v4": ("mobilenetv4large", "mobilenetv4convlarge"),
+    "mobiledet": ("mobiledetssd", "ssdmobiledet"),
+    "mosaic": ("mobilesegmenter",),
+    "deeplabv3": ("deeplab", "deeplabv3plus", "deeplabv3mnv2"),
+    "edsr": ("edsrf32b5",),
+    "vww": ("visualwakewords", "persondetection"),
+    "kws": ("keywordspotting",),
+    "ic": ("resnet8", "mlperftinyic"),
+    "ad": ("anomalydetection", "toycar"),
+    "wakeword": ("streamingwakeword", "strww"),
+    "ssd": ("ssdresnet34", "ssd12"),
+    "ssd-mobilenet": ("mobilenetssd", "ssdmobilenetv1"),
+    "tiny-yolov3": ("yolov3tiny", "tinyyolo"),
+    "squeezenet": ("squeezenet10",),
+    "efficientnet-lite4": ("efficientnet", "efficientnetlite"),
+    "bertsquad": ("bertbase", "bertsquad12"),
+}
+"""Benchmarks of the catalog, and other names for them: without punctuation, in lower case."""
+
+
+def find_alias(name: str) -> str:
+    """Return the benchmark that operators mean by `name`, or an empty text.
+
+    Punctuation and case do not count.
+    """
+    plain = _plain(name)
+    return next(
+        (known for known, others in ALIASES.items() if plain in (_plain(known), *others)), ""
+    )
 
 
 def find_well_known(name: str) -> WellKnownModel | None:

@@ -14,6 +14,9 @@ from fleetmark_catalog.load.model import Build, Component, WheelFile, WheelSet
 from fleetmark_core.capabilities import Interpreter
 from fleetmark_core.wheel_tags import wheel_rank
 
+_PLATFORM = re.compile(r"(manylinux|musllinux)_(\d+)_(\d+)_(.+)|(manylinux[0-9]+|linux)_(.+)")
+_OLD_NAMES = {"manylinux1": (2, 5), "manylinux2010": (2, 12), "manylinux2014": (2, 17)}
+
 
 def fit(
     component: Component,
@@ -159,10 +162,6 @@ def _least(filename: str, platform: str) -> str:
     arch = arch_of(platform)
     rivals = [other for other in platforms([filename]) if arch_of(other) == arch]
     return platform if platform == min(rivals, key=_demand) else ""
-
-
-_PLATFORM = re.compile(r"(manylinux|musllinux)_(\d+)_(\d+)_(.+)|(manylinux[0-9]+|linux)_(.+)")
-_OLD_NAMES = {"manylinux1": (2, 5), "manylinux2010": (2, 12), "manylinux2014": (2, 17)}
 
 
 def _demand(platform: str) -> tuple[int, int, str]:

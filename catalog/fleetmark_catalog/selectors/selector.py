@@ -33,6 +33,9 @@ _ORDER: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
 }
+_OUR_KEYS = frozenset({"name", *FACTS, *VOCABULARY})
+_CANONICAL = frozenset(canonical(word) for word in VOCABULARY)
+_ARCHES = {"arm64", "armv7", "armv6", "x86", "x86_64", "riscv64"}
 
 
 @dataclass(frozen=True)
@@ -182,10 +185,6 @@ class Words:
         return {canonical(word) for word in self.tags}
 
 
-_OUR_KEYS = frozenset({"name", *FACTS, *VOCABULARY})
-_CANONICAL = frozenset(canonical(word) for word in VOCABULARY)
-
-
 def _leaves(node: Node) -> Iterator[Tag | Comparison]:
     if isinstance(node, (Tag, Comparison)):
         yield node
@@ -256,9 +255,6 @@ def _explain_tag(word: str, subject: Subject) -> Explanation:
     if canonical(word) in {canonical(known) for known in VOCABULARY if canonical(known) in _ARCHES}:
         return Explanation(False, f"not {word}: arch is {canonical(subject.capabilities.arch)}")
     return Explanation(False, f"no tag {word}")
-
-
-_ARCHES = {"arm64", "armv7", "armv6", "x86", "x86_64", "riscv64"}
 
 
 def _explain_comparison(node: Comparison, subject: Subject) -> Explanation:

@@ -38,6 +38,12 @@ _SIZE = "size"
 _NUMBER = "number"
 _TEXT = "text"
 _VERSION = "version"
+_UNITS = {
+    **{"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12},
+    **{"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40},
+    **{"hz": 1, "khz": 10**3, "mhz": 10**6, "ghz": 10**9},
+}
+_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)")
 
 
 @dataclass(frozen=True)
@@ -146,14 +152,6 @@ def readable_size(size_bytes: float) -> str:
             return f"{size_bytes:.4g} {unit}"
         size_bytes /= 1024
     raise AssertionError
-
-
-_UNITS = {
-    **{"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12},
-    **{"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40},
-    **{"hz": 1, "khz": 10**3, "mhz": 10**6, "ghz": 10**9},
-}
-_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)")
 
 
 def quantity(text: str) -> float | None:

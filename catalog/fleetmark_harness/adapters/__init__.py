@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from fleetmark_harness.adapters.options import runtime_options
 from fleetmark_harness.exit_codes import (
     BAD_INPUT,
     BAD_JOB,
@@ -19,12 +20,19 @@ from fleetmark_harness.exit_codes import (
     code_of,
     one_line,
 )
+from fleetmark_harness.job import JobSpec
 
 Array = npt.NDArray[Any]
 
 
 class Adapter(Protocol):
-    """A model that is loaded on a runtime, for batches up to a fixed size."""
+    """A model that is loaded on a runtime, for batches up to a fixed size.
+
+    The harness also uses these members if an adapter has them: `load_ns`, the time that opening the
+    model took; `provider_nodes`, the number of operators by execution provider; and
+    `operator_calls()`, the operators of each call since the model was opened with
+    `Opening.profile_folder` (see module `operators`).
+    """
 
     version: str
     """Version of the runtime that was imported."""
@@ -64,6 +72,10 @@ class Opening:
     model: Path
     threads: int
     batch_size: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """The parameters of this runtime: see module `options`."""
+    profile_folder: Path | None = None
+    """If set, record the operators; the runtime may write its profile into this folder."""
 
 
 _MODULES = {
@@ -80,6 +92,8 @@ def open_model(
     threads: int,
     batch_size: int,
     table: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
+    profile_folder: Path | None = None,
 ) -> Adapter:
     """Load `model` with the runtime that the lockfile names.
 
@@ -90,6 +104,8 @@ def open_model(
         batch_size: maximum number of samples per batch.
         table: the model's table from the catalog, with the input that receives the samples, and
             constants.
+        options: the parameters of this runtime.
+        profile_folder: see `Opening`.
 
     Raises:
         JobError: BAD_JOB: no adapter has this name; NO_RUNTIME: the runtime cannot be imported or
@@ -104,7 +120,9 @@ def open_model(
     except (ImportError, AttributeError, OSError) as error:
         raise JobError(NO_RUNTIME, f"runtime {name} cannot be loaded: {error}") from error
     table = table or {}
-    opening = Opening(library, runtime, table, model, threads, batch_size)
+    opening = Opening(
+        library, runtime, table, model, threads, batch_size, options or {}, profile_folder
+    )
     try:
         opened: Adapter = adapter.open_model(opening)
     except JobError:
@@ -118,6 +136,24 @@ def open_model(
             code, f"model {model.name} cannot be opened by {name}: {one_line(error)}"
         ) from error
     return opened
+
+
+def open_job_model(job: JobSpec, batch_size: int) -> Adapter:
+    """Load the model of a job with the job's parameters.
+
+    Raises:
+        JobError: see `open_model`; BAD_JOB: a parameter does not apply to the runtime.
+    """
+    runtime = job.table("runtime")
+    return open_model(
+        runtime,
+        job.input("model"),
+        job.integer("threads"),
+        batch_size,
+        job.table("model"),
+        runtime_options(str(runtime.get("name")), job.parameters, job.given),
+        job.profile_folder,
+    )
 
 
 def constants(table: Mapping[str, Any], batch_size: int) -> dict[str, tuple[Array, int | None]]:

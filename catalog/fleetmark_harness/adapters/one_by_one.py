@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fleetmark_harness.operators import OperatorEvent, operator_calls
+
 Array = npt.NDArray[Any]
 
 
@@ -19,6 +21,8 @@ class OneByOne:
         self._adapter = adapter
         self.version: str = adapter.version
         self.provider: str = adapter.provider
+        self.load_ns: int | None = getattr(adapter, "load_ns", None)
+        self.provider_nodes: Mapping[str, int] = getattr(adapter, "provider_nodes", {})
         self.input_name: str = adapter.input_name
         self.input_shape: tuple[int, ...] = adapter.input_shape
         self.dtype: npt.DTypeLike = adapter.dtype
@@ -38,6 +42,10 @@ class OneByOne:
         run = self._adapter.run
         answers = [np.array(run(batch[place : place + 1])) for place in range(len(batch))]
         return _joined(answers)
+
+    def operator_calls(self) -> list[list[OperatorEvent]]:
+        """Return the operators of each call of the wrapped adapter."""
+        return operator_calls(self._adapter)
 
     def call(self, feeds: Mapping[str, Array]) -> list[Array]:
         """Call the model once per sample and return all outputs."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,10 @@ import numpy.typing as npt
 
 from fleetmark_harness.adapters import Opening, constants, wanted_input
 from fleetmark_harness.adapters.one_by_one import OneByOne
-from fleetmark_harness.exit_codes import BAD_INPUT, JobError
+from fleetmark_harness.adapters.options import switch
+from fleetmark_harness.adapters.resized_batch import open_resized
+from fleetmark_harness.exit_codes import BAD_INPUT, BAD_JOB, JobError
+from fleetmark_harness.operators import OperatorEvent, ProfileUnavailable
 
 Array = npt.NDArray[Any]
 
@@ -29,10 +33,16 @@ class TfliteModel:
 
         Raises:
             FixedBatch: the output does not follow the batch size of the input.
+            JobError: BAD_JOB: XNNPACK is used although the options exclude it.
         """
         batch_size = opening.batch_size
+        self._package = str(opening.runtime["package"])
+        xnnpack = switch(opening.options, "xnnpack", True)
+        began = time.perf_counter_ns()
         self._interpreter = opening.library.Interpreter(
-            model_path=str(opening.model), num_threads=opening.threads
+            model_path=str(opening.model),
+            num_threads=opening.threads,
+            **({} if xnnpack else {"experimental_op_resolver_type": _no_delegate(opening.library)}),
         )
         tensors = {
             str(tensor.get("name", "")): tensor for tensor in self._interpreter.get_input_details()
@@ -40,9 +50,12 @@ class TfliteModel:
         self.input_name = wanted_input(opening.table, list(tensors), opening.model)
         tensor = tensors[self.input_name]
         shape = [batch_size, *_sample_shape(opening, tensor)]
-        if shape != [int(size) for size in tensor["shape"]]:
+        # The runtime's own benchmark tool uses the shape of the file.
+        self.is_resized = shape != [int(size) for size in tensor["shape"]]
+        if self.is_resized:
             self._interpreter.resize_tensor_input(tensor["index"], shape)
         self._interpreter.allocate_tensors()
+        self.load_ns = time.perf_counter_ns() - began
         self._inputs = {
             str(tensor.get("name", "")): tensor for tensor in self._interpreter.get_input_details()
         }
@@ -59,8 +72,12 @@ class TfliteModel:
             self._interpreter.set_tensor(self._inputs[name]["index"], value)
         self.dtype: npt.DTypeLike = self._input["dtype"]
         self.input_shape = tuple(shape[1:])
-        self.version = importlib.metadata.version(str(opening.runtime["package"]))
+        self.version = importlib.metadata.version(self._package)
         self.provider = self._delegate()
+        if not xnnpack and self.provider == "XNNPACK":
+            raise JobError(
+                BAD_JOB, f"{self._package} {self.version} uses XNNPACK despite xnnpack=false"
+            )
 
     def prepare(self, values: Array) -> Array:
         """Return the values in the input's type; integer types are quantized with its scale."""
@@ -97,6 +114,16 @@ class TfliteModel:
         found = [self._interpreter.get_tensor(index) for index in self._outputs]
         return found if count == len(self._full) else [output[:count] for output in found]
 
+    def operator_calls(self) -> list[list[OperatorEvent]]:
+        """Raise an error: the interpreter's profiler has no Python interface.
+
+        Raises:
+            ProfileUnavailable: always.
+        """
+        raise ProfileUnavailable(
+            f"{self._package} {self.version} offers no per-operator profile in Python"
+        )
+
     def _delegate(self) -> str:
         # The interpreter has no public API for its delegate. The list of operators shows a
         # delegate's node as DELEGATE. No delegate is passed here, so it is the default one.
@@ -105,6 +132,20 @@ class TfliteModel:
         except (AttributeError, KeyError, TypeError):
             return "unknown"
         return "XNNPACK" if any("delegate" in name.lower() for name in names) else "builtin"
+
+
+def _no_delegate(library: Any) -> Any:
+    """Return the resolver without default delegates.
+
+    Raises:
+        JobError: BAD_JOB: this version does not have it.
+    """
+    try:
+        return library.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    except AttributeError as error:
+        raise JobError(
+            BAD_JOB, "this version of the runtime cannot turn XNNPACK off (xnnpack=false)"
+        ) from error
 
 
 def _sample_shape(opening: Opening, tensor: Mapping[str, Any]) -> list[int]:
@@ -130,13 +171,27 @@ def _sample_shape(opening: Opening, tensor: Mapping[str, Any]) -> list[int]:
     return given
 
 
-def open_model(opening: Opening) -> TfliteModel | OneByOne:
-    """Open a TFLite model for the batch size, or for single samples if its graph requires that."""
+def _graph_batch(opening: Opening) -> int:
+    """Return the number of samples per call that the graph fixes; 0 if it leaves it open."""
+    details = opening.library.Interpreter(model_path=str(opening.model)).get_input_details()
+    tensors = {str(tensor.get("name", "")): tensor for tensor in details}
+    tensor = tensors[wanted_input(opening.table, list(tensors), opening.model)]
+    signature = [int(size) for size in tensor.get("shape_signature", tensor["shape"])]
+    return max(0, signature[0]) if signature else 0
+
+
+def open_model(opening: Opening) -> Any:
+    """Open a TFLite model for the batch size, or for the batch that its graph requires."""
+
+    def open_at(size: int) -> TfliteModel:
+        return TfliteModel(replace(opening, batch_size=size))
+
+    failures = (RuntimeError, ValueError, FixedBatch)
     try:
-        return TfliteModel(opening)
-    except (RuntimeError, ValueError, FixedBatch):
-        # Many converted graphs contain a fixed batch of 1. If the file itself is invalid, the
-        # second attempt raises the same error.
+        return open_resized(opening, _graph_batch(opening), open_at, failures)
+    except failures:
+        # Many converted graphs contain a fixed batch of 1 although their input leaves it open. If
+        # the file itself is invalid, the second attempt raises the same error.
         if opening.batch_size == 1:
             raise
-        return OneByOne(TfliteModel(replace(opening, batch_size=1)))
+        return OneByOne(open_at(1))
