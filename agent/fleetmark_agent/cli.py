@@ -128,6 +128,7 @@ def capabilities(home: str | None, as_json: bool) -> None:
     Each piece of software is found, absent, of a wrong version, or broken: installed, but not
     working.
     """
+    from fleetmark_agent.config.loader import load_settings
     from fleetmark_agent.fingerprint import measure
     from fleetmark_agent.software.capabilities import with_findings
     from fleetmark_agent.software.client import detect_in_child
@@ -135,7 +136,9 @@ def capabilities(home: str | None, as_json: bool) -> None:
     from fleetmark_core.serde import to_plain
 
     findings = detect_in_child().findings
-    plain = to_plain(with_findings(measure(home=_home(home)), findings))
+    folder = _home(home)
+    facts = measure(home=folder, system_root=Path(load_settings(folder).system_root))
+    plain = to_plain(with_findings(facts, findings))
     if as_json:
         print_json({**plain, "detected": to_plain(findings)})
         return

@@ -371,7 +371,10 @@ def _key(home: Path) -> bytes:
 
 
 def _facts(settings: AgentSettings) -> Capabilities:
-    return with_findings(measure(home=settings.home), detect_in_child().findings)
+    return with_findings(
+        measure(home=settings.home, system_root=Path(settings.system_root)),
+        detect_in_child().findings,
+    )
 
 
 def _take(home: Path) -> int:

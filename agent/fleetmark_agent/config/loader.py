@@ -230,6 +230,7 @@ KEYS: dict[str, Check] = {
     "job_memory_bytes": _whole(0),
     "job_processes": _whole(0),
     "job_scratch_bytes": _whole(1024 * 1024),
+    "start_wait_s": _seconds(0, 86400),
     "system_root": Check(_root, "absolute path of a folder that exists"),
     "log_format": Check(_log_format, ", ".join(LOG_FORMATS)),
     "energy_input": Check(_sensor, "name of a sensor, up to 100 characters"),

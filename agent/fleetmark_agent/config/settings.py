@@ -51,6 +51,8 @@ class AgentSettings:
     """Processes of one job, threads included; 0: by what the device has."""
     job_scratch_bytes: int = 16 * GIB
     """Bytes that a job may write, with its results."""
+    start_wait_s: float = 1800.0
+    """How long a job waits at most for the temperature below which it is to start."""
     system_root: str = "/"
     """Folder above the device's /sys and /proc, by which its condition and energy are read and its
     governor is set. For an agent in a container: where its host's are mounted."""

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 MEASURE = (sys.executable, "-I", "-m", "fleetmark_agent.fingerprint")
-"""Helper that prints the capabilities as JSON; arguments for home and sandbox are appended."""
+"""Helper that prints the capabilities as JSON. Arguments for home, sandbox and system root are
+appended."""
 
 
 def main(descriptor: int) -> int:
@@ -24,7 +25,10 @@ def main(descriptor: int) -> int:
     values = handed["settings"]
     # The measurement runs in a separate process while gRPC is imported.
     measuring = subprocess.Popen(
-        (*MEASURE, "--home", values["home"], "--sandbox", values["sandbox"]),
+        (
+            *(*MEASURE, "--home", values["home"], "--sandbox", values["sandbox"]),
+            *("--system-root", values["system_root"]),
+        ),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )

@@ -14,7 +14,10 @@ from fleetmark_core.sandbox_levels import BUBBLEWRAP
 
 
 def measure(
-    root: Path = Path("/"), home: Path = Path("/"), sandbox: str = BUBBLEWRAP
+    root: Path = Path("/"),
+    home: Path = Path("/"),
+    sandbox: str = BUBBLEWRAP,
+    system_root: Path | None = None,
 ) -> Capabilities:
     """Measure the capabilities of the device whose files are below `root`.
 
@@ -24,6 +27,7 @@ def measure(
         root: programs are run, sandboxes tested and interpreters searched only if this is `/`.
         home: folder in which the agent keeps its files.
         sandbox: the strongest sandbox level that may be used.
+        system_root: the folder below which the conditions of runs are read; None: `root`.
     """
     from fleetmark_agent.fingerprint import (
         accelerators,
@@ -37,7 +41,7 @@ def measure(
         system,
         tags,
     )
-    from fleetmark_agent.sandbox.prove import prove
+    from fleetmark_core.sandbox.prove import prove
 
     real = root == Path("/")
     facts = Capabilities(
@@ -48,7 +52,7 @@ def measure(
         memory=memory.probe(root),
         storage=storage.probe(home),
         accelerators=accelerators.probe(root),
-        sensors=sensors.probe(root),
+        sensors=(*sensors.probe(root), *sensors.trusted(system_root or root)),
         interpreters=interpreters.probe() if real else (),
         controls=controls.probe(root),
         sandbox=prove(home, sandbox) if real else None,

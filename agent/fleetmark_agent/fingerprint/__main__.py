@@ -14,6 +14,7 @@ from fleetmark_core.serde import to_plain
 parser = argparse.ArgumentParser()
 parser.add_argument("--home", type=Path, required=True)
 parser.add_argument("--sandbox", default=BUBBLEWRAP)
+parser.add_argument("--system-root", type=Path, default=Path("/"))
 asked = parser.parse_args()
-facts = measure(home=asked.home, sandbox=asked.sandbox)
+facts = measure(home=asked.home, sandbox=asked.sandbox, system_root=asked.system_root)
 sys.stdout.buffer.write(canonical_json(to_plain(facts)))

@@ -65,6 +65,11 @@ def limits(root: Path = Path("/")) -> list[Limit]:
     return found
 
 
+def group_folders(root: Path = Path("/")) -> list[str]:
+    """Return the folders of the control groups whose memory limits apply to this process."""
+    return [str(group.folder) for group in control_groups(root, "memory")]
+
+
 def _meminfo(root: Path) -> dict[str, int]:
     lines = (sysfs.text(root / "proc/meminfo") or "").splitlines()
     return {

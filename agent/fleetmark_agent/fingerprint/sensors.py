@@ -7,12 +7,19 @@ from pathlib import Path
 
 from fleetmark_agent.fingerprint import sysfs
 from fleetmark_agent.fingerprint.power_supplies import own_supplies
+from fleetmark_agent.fingerprint.thermal_sensors import choose_sensors, find_sensors
 from fleetmark_core.capabilities import Sensor
 
 
 def probe(root: Path = Path("/")) -> tuple[Sensor, ...]:
     """Return the sensors for temperature, frequency, power and battery that are readable now."""
     return tuple(_all(root))
+
+
+def trusted(root: Path = Path("/")) -> tuple[Sensor, ...]:
+    """Return the sensors by which the SoC's temperature is known; see `thermal_sensors`."""
+    used = choose_sensors(find_sensors(root)).used
+    return tuple(_sensor("soc-temperature", sensor.name, sensor.path, root) for sensor in used)
 
 
 def _all(root: Path) -> Iterator[Sensor]:

@@ -47,6 +47,7 @@ _PASSING = {
     ErrorKind.INTERNAL,
     ErrorKind.TOO_MANY_ATTEMPTS,
 }
+_NEW_KEY = {ErrorKind.REVOKED, ErrorKind.FORBIDDEN}
 
 
 @dataclass(frozen=True)
@@ -327,8 +328,6 @@ def _end_with_parent() -> None:
     sys.stdin.read()
     os._exit(1)
 
-
-_NEW_KEY = {ErrorKind.REVOKED, ErrorKind.FORBIDDEN}
 
 if __name__ == "__main__":
     sys.exit(main())

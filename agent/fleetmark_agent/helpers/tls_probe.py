@@ -20,6 +20,7 @@ from fleetmark_protos.channel import SERVER_NAME
 from fleetmark_protos.status import unresolved_error
 
 _TIMEOUT_S = 10.0
+_CHECK = "Check --controller and the token: another program may listen there"
 
 
 def trusted_ca(
@@ -133,6 +134,3 @@ def _chain(secured: Any) -> list[bytes]:
     # Public since Python 3.13; before, the private SSL object has the same method.
     shown = secured._sslobj.get_unverified_chain() or ()
     return [ssl.PEM_cert_to_DER_cert(certificate.public_bytes()) for certificate in shown]
-
-
-_CHECK = "Check --controller and the token: another program may listen there"

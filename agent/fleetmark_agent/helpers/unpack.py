@@ -16,9 +16,9 @@ import sys
 from pathlib import Path
 
 from fleetmark_agent.helpers import EXIT_BAD_WHEEL, EXIT_OS_ERROR
-from fleetmark_agent.helpers.install import BadWheel, compile_modules, die_with_parent, sync
 from fleetmark_core.errors import FleetmarkError
 from fleetmark_core.safe_unpack import UnpackLimits, unpack
+from fleetmark_core.wheel_install import BadWheel, compile_modules, die_with_parent, sync
 
 _ENTRIES = 10_000
 _TIME_LIMIT_S = 60

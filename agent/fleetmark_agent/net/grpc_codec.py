@@ -34,6 +34,9 @@ _TEMPORARY = {
     ErrorKind.INTERNAL,
     ErrorKind.UNAUTHENTICATED,  # until the certificate is renewed
 }
+_CAUSES = {
+    cause: session_pb2.FailureCause.Value(f"FAILURE_CAUSE_{cause.name}") for cause in FailureCause
+}
 
 
 class Stubs:
@@ -226,11 +229,6 @@ def _capabilities(capabilities: Capabilities) -> capabilities_pb2.Capabilities:
     # The message has the same fields as the dataclass; None leaves a field unset. The JSON mapping
     # of protobuf would do the same, but would stay in memory for this one message.
     return capabilities_pb2.Capabilities(**to_plain(capabilities))
-
-
-_CAUSES = {
-    cause: session_pb2.FailureCause.Value(f"FAILURE_CAUSE_{cause.name}") for cause in FailureCause
-}
 
 
 def _report(report: m.AttemptReport) -> session_pb2.AttemptReport:

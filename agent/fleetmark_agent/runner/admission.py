@@ -16,7 +16,9 @@ from fleetmark_core.resource_model import (
 )
 
 
-def check(order: Order, cache: Cache, available_bytes: int | None) -> None:
+def check(
+    order: Order, cache: Cache, available_bytes: int | None, job_memory_bytes: int = 0
+) -> None:
     """Compare the resource needs in an order with the available resources.
 
     All disk space that could be made available counts: the free space and the whole cache. The job
@@ -27,6 +29,7 @@ def check(order: Order, cache: Cache, available_bytes: int | None) -> None:
         order: the order of the job.
         cache: the cache of the device.
         available_bytes: memory that is free now; None if unknown.
+        job_memory_bytes: memory that the agent's settings allow to a job; 0: no limit.
 
     Raises:
         Refusal: the job does not fit; the message names both figures.
@@ -35,6 +38,9 @@ def check(order: Order, cache: Cache, available_bytes: int | None) -> None:
     memory_reason = disk_reason = ""
     if available_bytes is not None:
         memory_reason = memory_shortage(needs, max(0, available_bytes - HELPERS_BYTES))
+    if not memory_reason and job_memory_bytes:
+        short = memory_shortage(needs, job_memory_bytes)
+        memory_reason = f"{short} to a job (job_memory_bytes in config.toml)" if short else ""
     if order.environment_bytes or order.output_bytes:
         free = free_bytes(cache.root) - cache.min_free_bytes
         if disk_shortage(needs, order.bundle_bytes, free):

@@ -13,6 +13,7 @@ from typing import Any
 from fleetmark_agent import AGENT_VERSION
 from fleetmark_agent.cache.blob_cache import storage_error
 from fleetmark_agent.errors import Refusal
+from fleetmark_agent.fingerprint import memory
 from fleetmark_agent.fingerprint.thermal_sensors import hottest_c
 from fleetmark_agent.runner import (
     admission,
@@ -78,6 +79,7 @@ class AttemptRunner:
         self._events: list[dict[str, Any]] = []
         self._task: asyncio.Task[None] | None = None
         self._verified: dict[str, Any] = {}
+        self._start_wait: dict[str, Any] = {}
         self._executing = False
         self._stopping = False
         self._collecting = False
@@ -153,7 +155,9 @@ class AttemptRunner:
         site, order = self.site, self.order
         self._note("prepare", "accepted")
         free = admission.available_memory()
-        await asyncio.to_thread(admission.check, order, site.cache, free)
+        await asyncio.to_thread(
+            admission.check, order, site.cache, free, site.settings.job_memory_bytes
+        )
         try:
             self.workspace.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -179,6 +183,15 @@ class AttemptRunner:
         if order.stable:
             self._report("cool")
             waited = await stabilize.until_cool(site, bundle.lock)
+        if order.start_below_c:
+            phase = f"cool below {order.start_below_c:g} °C"
+            below = await stabilize.until_below(
+                site,
+                order.start_below_c,
+                lambda done, most: self._tell(JobProgressed(self.key, Progress(phase, done, most))),
+            )
+            self._start_wait = below.as_provenance() | {"below_c": order.start_below_c}
+            self._note("prepare", f"waited {below.seconds:.0f} s: {below.why.value}")
         # Wait for running uploads, which would disturb the measurement.
         async with site.transfers:
             try:
@@ -218,7 +231,7 @@ class AttemptRunner:
             confined = await asyncio.to_thread(
                 sandboxing.confine, bundle, command, environment, site, self.workspace, free
             )
-            self._write_context(bundle, confined.provenance, settled)
+            self._write_context(bundle, confined.provenance, settled, free)
             lock_fd, alive_fd = await self._execution.take_locks()
             self._executing = True
             spec = prepare.supervisor_spec(
@@ -227,6 +240,7 @@ class AttemptRunner:
                 self.workspace,
                 site.trace,
                 control_group=confined.control_group,
+                memory_groups=memory.group_folders(),
                 limits=confined.limits,
                 scratch=confined.scratch,
                 device_id=site.device_id,
@@ -294,7 +308,11 @@ class AttemptRunner:
         }
 
     def _write_context(
-        self, bundle: prepare.Bundle, sandbox: dict[str, Any], settled: stabilize.RunConditions
+        self,
+        bundle: prepare.Bundle,
+        sandbox: dict[str, Any],
+        settled: stabilize.RunConditions,
+        available_bytes: int | None,
     ) -> None:
         """Write the context of later steps, possibly of another process, before the job starts."""
         root = Path(self.site.settings.system_root)
@@ -312,6 +330,7 @@ class AttemptRunner:
             "temperature_left_out": dict(thermometer.choice.left_out),
             "stuck_sensors": stuck,
             "events": self._events,
+            "available_memory_bytes": available_bytes,
             "provenance": {
                 "boot_id": self.site.boot_id,
                 "interpreter": {
@@ -325,6 +344,7 @@ class AttemptRunner:
                 "sandbox_details": sandbox,
                 "governor": governor,
                 "stable": settled.as_provenance() if self.order.stable else None,
+                "start_limit": self._start_wait or None,
                 "system_root": self.site.settings.system_root,
                 "clock": self.site.clock(),
             },

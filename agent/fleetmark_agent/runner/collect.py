@@ -10,26 +10,20 @@ import json
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fleetmark_agent.runner import memory_failure
 from fleetmark_agent.runner.error_text import error_text
+from fleetmark_agent.runner.job_result import JobResult, evaluate_exit
 from fleetmark_agent.runner.telemetry import temperature_log
 from fleetmark_agent.runner.workspace import POWER_ROLE, Workspace
 from fleetmark_agent.state.spool import Spool
 from fleetmark_core.atomic_file import sync_file, sync_folder, write_atomic
 from fleetmark_core.digest import canonical_json, sha256_file
-from fleetmark_core.failure_cause import (
-    CRASH_SIGNALS,
-    FailureCause,
-    cause_of_exit,
-    signal_name,
-)
 from fleetmark_core.lockfile import DeclaredOutput
 from fleetmark_core.records import MAX_PAYLOAD_BYTES, Final, record_digest, seal
 from fleetmark_core.regular_file import open_regular, read_regular
-from fleetmark_core.resource_model import size
 from fleetmark_core.telemetry_columns import TELEMETRY_COLUMNS
 
 _LARGEST_READING = 1e18
@@ -41,76 +35,6 @@ _MAX_RESULT_BYTES = 64 * 1024
 _TAIL_BYTES = 16 * 1024
 """Number of bytes at the end of stderr that are searched for an error."""
 _MAX_SAMPLES_BYTES = 4 * 1024**3
-_EXIT_TEXTS = {
-    10: "the job file is not valid",
-    11: "an input is not valid",
-    12: "the runtime cannot be loaded",
-    13: "LoadGen failed",
-    14: "out of memory",
-    15: "no space left",
-    127: "it could not be started",
-}
-_WORTH_ANOTHER_TRY = (1, 14)
-
-
-@dataclass(frozen=True)
-class JobResult:
-    """The result of the job."""
-
-    outcome: str
-    reason: str
-    exit_code: int | None
-    retryable: bool
-    started_unix_ns: int
-    duration_ns: int
-    cause: FailureCause | None = None
-    """Cause of a failure; None if the job completed."""
-    signal_number: int | None = None
-
-
-def evaluate_exit(
-    outcome: dict[str, Any] | None, missing: list[str], timeout_s: float, reported: str
-) -> JobResult:
-    """Return the result of the job.
-
-    Args:
-        outcome: the supervisor's outcome; None if the supervisor was killed before it wrote one.
-        missing: names of required outputs that do not exist.
-        timeout_s: the time limit of the order.
-        reported: the error that the job wrote to stderr, see `error_text`.
-    """
-    if outcome is None:
-        reason = "the job's supervisor was killed before it could say what became of the job"
-        return JobResult("failed", reason, None, True, 0, 0, cause_of_exit(None))
-    code: int | None = outcome["exit_code"]
-    number: int = outcome.get("signal") or 0
-    started, duration = int(outcome["started_unix_ns"]), int(outcome["duration_ns"])
-
-    def result(kind: str, reason: str, retryable: bool) -> JobResult:
-        cause = None if kind == "completed" else cause_of_exit(outcome["outcome"], code, number)
-        return JobResult(kind, reason, code, retryable, started, duration, cause, number or None)
-
-    if outcome["outcome"] == "timeout":
-        return result("timeout", f"not done after its time limit of {timeout_s:g} s", False)
-    if outcome["outcome"] == "stopped":
-        return result("stopped", "its supervisor was asked to end it", True)
-    if outcome["outcome"] == "limit":
-        return result("failed", _passed(outcome["passed"]), False)
-    if outcome["outcome"] == "signaled":
-        # A program that crashed will crash again with the same input on the same device.
-        crashed = number in CRASH_SIGNALS
-        verb = "crashed with" if crashed else "killed by"
-        reason = f"{verb} {signal_name(number)}{_quoted(reported)}"
-        return result("failed", reason, not crashed)
-    if code:
-        meaning = f" ({_EXIT_TEXTS[code]})" if code in _EXIT_TEXTS else ""
-        reason = f"the program ended with exit code {code}{meaning}{_quoted(reported)}"
-        return result("failed", reason, code in _WORTH_ANOTHER_TRY)
-    if missing:
-        names = ", ".join(missing)
-        what = "a declared output is" if len(missing) == 1 else "declared outputs are"
-        return result("failed", f"{what} missing: {names}", False)
-    return result("completed", "", False)
 
 
 def make_plan(
@@ -157,7 +81,10 @@ def make_plan(
     for folder in (workspace.out, workspace.root):
         if folder.is_dir():
             sync_folder(folder)
-    result = evaluate_exit(outcome, missing, timeout_s, _last_error(workspace.stderr))
+    written = _end_of(workspace.stderr)
+    reported = error_text(written)
+    lack = memory_failure.find(outcome, reported, written, context.get("available_memory_bytes"))
+    result = evaluate_exit(outcome, missing, timeout_s, reported, lack)
     digests = [record_digest(seq, kind, payload) for seq, (kind, payload) in enumerate(entries, 1)]
     whole = {
         **provenance,
@@ -193,7 +120,10 @@ def _failure(result: JobResult) -> dict[str, Any]:
     """
     if result.cause is None:
         return {}
-    return {"failure": {"cause": result.cause.value, "signal": result.signal_number}}
+    values: dict[str, Any] = {"cause": result.cause.value, "signal": result.signal_number}
+    if result.memory is not None:
+        values["memory"] = result.memory.as_provenance()
+    return {"failure": values}
 
 
 def keep_power(workspace: Workspace) -> None:
@@ -246,16 +176,6 @@ def _file_record(path: Path, name: str, role: str) -> bytes:
     size = path.stat().st_size
     values = {"name": name, "role": role, "sha256": sha256_file(path), "size_bytes": size}
     return canonical_json(values)
-
-
-def _passed(passed: dict[str, int]) -> str:
-    """Return the reason that names the exceeded sandbox limit, with usage and limit."""
-    name = next(iter(passed))
-    used, limit = passed[name], passed[f"{name}_limit"]
-    if name == "processes":
-        return f"ended by its sandbox: {used} processes and threads of {limit} that it may have"
-    what = {"memory_bytes": "memory", "scratch_bytes": "disk"}[name]
-    return f"ended by its sandbox: {size(used)} of {what}, it may use {size(limit)}"
 
 
 def _is_plain(path: Path) -> bool:
@@ -361,14 +281,10 @@ def _fitting(final: Final) -> bytes:
     return payload
 
 
-def _last_error(path: Path) -> str:
+def _end_of(path: Path) -> str:
     try:
         with open_regular(path) as file:
             file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
-            return error_text(file.read().decode(errors="replace"))
+            return file.read().decode(errors="replace")
     except OSError:
         return ""
-
-
-def _quoted(output: str) -> str:
-    return f": {output}" if output else ""

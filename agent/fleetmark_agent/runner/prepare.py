@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import stat
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,16 +28,17 @@ from fleetmark_agent.cache.environments import (
 )
 from fleetmark_agent.errors import Refusal
 from fleetmark_agent.runner.workspace import Workspace
-from fleetmark_agent.sandbox.plan import Launch
 from fleetmark_core.atomic_file import write_atomic
-from fleetmark_core.capabilities import Capabilities, Interpreter
+from fleetmark_core.capabilities import Capabilities, Interpreter, Software
 from fleetmark_core.digest import sha256_hex
 from fleetmark_core.errors import FleetmarkError
 from fleetmark_core.failure_cause import FailureCause
 from fleetmark_core.lockfile import BlobRef, Lockfile, parse_lockfile
+from fleetmark_core.modes import CROSSCHECK
 from fleetmark_core.order import Order
 from fleetmark_core.regular_file import read_regular
 from fleetmark_core.resource_model import COMPILED_FACTOR, UNPACKED_FACTOR
+from fleetmark_core.sandbox.plan import Launch
 
 MAX_LOCK_BYTES = 4 * 1024 * 1024
 _LAUNCH = Path(__file__).with_name("launch.py")
@@ -59,6 +61,8 @@ class Bundle:
     lock: Lockfile
     interpreter: Interpreter
     environment_key: str
+    software: tuple[Software, ...] = ()
+    """The software that was detected on the device."""
 
     def names(self) -> set[str]:
         """Return the names of cache entries that must be kept while the attempt exists."""
@@ -97,7 +101,8 @@ async def fetch_lock(
         capabilities.interpreters if provided is None else (provided_interpreter(provided, cache),)
     )
     interpreter = choose_interpreter(lock.environment, pythons)
-    return Bundle(order, lock, interpreter, environment_key(lock.environment, interpreter))
+    key = environment_key(lock.environment, interpreter)
+    return Bundle(order, lock, interpreter, key, capabilities.software)
 
 
 async def fetch_blobs(bundle: Bundle, cache: Cache, download: Download) -> None:
@@ -159,8 +164,10 @@ async def lay_workspace(
             _place(await cache.verified(blob), workspace.program / blob.name)
         inputs: dict[str, str] = {}
         for name, blob in lock.inputs.items():
-            folder = workspace.inputs / sha256_hex(name.encode())[:16]
-            folder.mkdir()
+            # A model names the files that hold its weights relative to its own folder: all inputs
+            # `model`, `model.1`, … are in one.
+            folder = workspace.inputs / sha256_hex(name.partition(".")[0].encode())[:16]
+            folder.mkdir(exist_ok=True)
             target = folder / blob.name
             _place(await cache.verified(blob), target)
             inputs[name] = str(target)
@@ -172,15 +179,27 @@ async def lay_workspace(
             "mode": order.mode,
             "profile": order.profile,
             "parameters": order.parameters,
+            "timeout_s": order.timeout_s,
             "inputs": inputs,
             "packages": packages(lock.environment, cache),
             "job": lock.job,
+            **job_software(order.mode, bundle.software),
         }
         write_atomic(workspace.job, json.dumps(job).encode())
     except OSError as error:
         raise storage_error(error, workspace.root, "the workspace of the job") from error
     folders = [str(environment), str(workspace.program), *module_folders(lock.environment, cache)]
     return expand_command(lock, bundle.interpreter, folders, workspace.program)
+
+
+def job_software(mode: str, software: Iterable[Software]) -> dict[str, object]:
+    """Return the key `software` of the job file of a cross-check; empty in other modes.
+
+    A cross-check runs the benchmark tool of the runtime that is among this software.
+    """
+    if mode != CROSSCHECK:
+        return {}
+    return {"software": {s.name: {"version": s.version, "path": s.path} for s in software}}
 
 
 def expand_command(
@@ -245,6 +264,7 @@ def supervisor_spec(
     trace: Path,
     *,
     control_group: str,
+    memory_groups: list[str],
     limits: dict[str, int],
     scratch: list[str],
     device_id: str,
@@ -261,6 +281,7 @@ def supervisor_spec(
         "environment": launch.environment,
         "monitored": launch.monitored,
         "control_group": control_group,
+        "memory_groups": memory_groups,
         "limits": limits,
         "scratch": scratch,
         "folder": str(workspace.out),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import resource
 from contextlib import suppress
 
-_MOST_ENTRIES = 100_000
-"""Limit of files and folders in a job's scratch: each uses space that its size does not show."""
+_UNLIMITED = 1 << 60
+"""Control groups of version 1 report a limit that is not set as a number near 2 ** 63."""
 
 
 class Usage:
@@ -54,21 +53,37 @@ def proportional_bytes(pids: list[int], otherwise: int) -> int:
     return total
 
 
-def tree_bytes(folders: list[str], limit: int) -> int:
-    """Return the disk space that the folders use; stop counting above `limit`.
+def oom_kills(groups: list[str], root: str = "/") -> dict[str, int]:
+    """Return how many processes the kernel has killed for memory: in each group, and overall.
 
-    Return `limit` if there are more than `_MOST_ENTRIES` files and folders.
+    The key of the overall count is empty. A count that cannot be read is missing.
+
+    Args:
+        groups: folders of control groups, version 1 or 2.
+        root: the folder below which /proc is read.
     """
-    total = entries = 0
-    waiting = list(folders)
-    while waiting and total <= limit:
-        with suppress(OSError), os.scandir(waiting.pop()) as found:
-            for entry in found:
-                entries += 1
-                with suppress(OSError):
-                    total += entry.stat(follow_symlinks=False).st_blocks * 512
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
-                if entries > _MOST_ENTRIES:
-                    return limit
-    return total
+    counts = {
+        group: count
+        for group in groups
+        for name in ("memory.events", "memory.oom_control")
+        if (count := _counter(f"{group}/{name}")) is not None
+    }
+    overall = _counter(f"{root.rstrip('/')}/proc/vmstat")
+    return counts if overall is None else {**counts, "": overall}
+
+
+def memory_limit(group: str) -> int | None:
+    """Return the memory limit of a control group; None if it has none."""
+    for name in ("memory.max", "memory.limit_in_bytes"):
+        with suppress(OSError, ValueError), open(f"{group}/{name}", "rb") as file:  # noqa: PTH123
+            limit = int(file.read())
+            return limit if limit < _UNLIMITED else None
+    return None
+
+
+def _counter(path: str) -> int | None:
+    with suppress(OSError, ValueError, IndexError), open(path, "rb") as file:  # noqa: PTH123
+        for line in file.read().splitlines():
+            if line.startswith(b"oom_kill "):
+                return int(line.split()[1])
+    return None

@@ -18,9 +18,13 @@ from fleetmark_agent.errors import Refusal
 from fleetmark_agent.runner.context import RunnerContext
 from fleetmark_agent.runner.prepare import Bundle, job_environment
 from fleetmark_agent.runner.workspace import Workspace
-from fleetmark_agent.sandbox import control_groups
-from fleetmark_agent.sandbox.mounts import device_nodes, python_paths, system_paths
-from fleetmark_agent.sandbox.plan import (
+from fleetmark_core import sandbox_levels
+from fleetmark_core.atomic_file import write_atomic
+from fleetmark_core.failure_cause import FailureCause
+from fleetmark_core.resource_model import HELPERS_BYTES
+from fleetmark_core.sandbox import control_groups
+from fleetmark_core.sandbox.mounts import device_nodes, python_paths, system_paths
+from fleetmark_core.sandbox.plan import (
     JobLimits,
     Launch,
     SandboxCapabilities,
@@ -28,11 +32,7 @@ from fleetmark_agent.sandbox.plan import (
     base_python,
     launch,
 )
-from fleetmark_agent.sandbox.prove import means_of
-from fleetmark_core import sandbox_levels
-from fleetmark_core.atomic_file import write_atomic
-from fleetmark_core.failure_cause import FailureCause
-from fleetmark_core.resource_model import HELPERS_BYTES
+from fleetmark_core.sandbox.prove import means_of
 
 _PROCESSES, _PROCESSES_PER_CORE = 512, 16
 _LAUNCH = Path(__file__).with_name("launch.py")

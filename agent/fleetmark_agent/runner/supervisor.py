@@ -29,6 +29,7 @@ if not __package__:
     sys.path.extend(sys.argv[2:])
 from fleetmark_agent.runner import resource_usage
 from fleetmark_core import process_tree
+from fleetmark_core.sandbox.scratch_usage import scratch_bytes
 
 EXIT_ALREADY_STARTED = 75
 """Exit code if the attempt was started before: it is never started twice."""
@@ -74,6 +75,7 @@ class Spec:
             reports the job's end, 128 and more being a signal, and signals are sent to the process
             group of the command's child.
         control_group: folder of the control group that the job joins; empty for none.
+        memory_groups: folders of the control groups above the job whose memory limits apply to it.
         limits: `memory_bytes` and `processes` of all processes of the job together, and
             `scratch_bytes` of the folders `scratch`; 0 for no limit.
         scratch: the folders to which `scratch_bytes` applies.
@@ -99,6 +101,7 @@ class Spec:
         self.alive_fd = int(str(values["alive_fd"]))
         self.monitored = bool(values.get("monitored", False))
         self.control_group = str(values.get("control_group", ""))
+        self.memory_groups = [str(path) for path in _list(values.get("memory_groups", []))]
         limits = _dict(values.get("limits", {}))
         self.limits = {name: int(str(limit)) for name, limit in limits.items()}
         self.scratch = [str(path) for path in _list(values.get("scratch", []))]
@@ -161,6 +164,8 @@ class Supervisor:
         self.status: int | None = None
         self.usage = resource_usage.Usage()
         self.passed: dict[str, int] = {}
+        self.kills: dict[str, int] = {}
+        self.oom: dict[str, int | None] | None = None
         self.pid = 0
         self.started_unix_ns = 0
         self.started_ns = 0
@@ -170,9 +175,11 @@ class Supervisor:
         process_tree.become_subreaper()
         self._trace("started")
         self.started_unix_ns, self.started_ns = time.time_ns(), time.monotonic_ns()
+        self.kills = resource_usage.oom_kills(self._memory_groups())
         self._spawn()
         self._watch()
         ended_ns = time.monotonic_ns()
+        self.oom = self._oom_kill()
         self._end_all()
         self._drain()
         self._trace("ended", outcome=self._outcome())
@@ -280,9 +287,7 @@ class Supervisor:
             memory = resource_usage.proportional_bytes(job, memory)
         used = {"memory_bytes": memory, "processes": tasks}
         if limits.get("scratch_bytes"):
-            used["scratch_bytes"] = resource_usage.tree_bytes(
-                self.spec.scratch, limits["scratch_bytes"]
-            )
+            used["scratch_bytes"] = scratch_bytes(self.spec.scratch, limits["scratch_bytes"])
         for name, limit in limits.items():
             # The kernel allows exactly `limit` processes, so the count never exceeds it.
             if limit and used[name] >= limit:
@@ -348,6 +353,30 @@ class Supervisor:
         if self.spec.control_group:
             with contextlib.suppress(OSError):
                 os.rmdir(self.spec.control_group)  # noqa: PTH106
+
+    def _memory_groups(self) -> list[str]:
+        own = self.spec.control_group
+        return [*([own] if own else []), *self.spec.memory_groups]
+
+    def _oom_kill(self) -> dict[str, int | None] | None:
+        """Return what the kernel killed for memory since the job started; None if nothing.
+
+        `limit_bytes` is the lowest limit of the groups in which it killed; None if the device as a
+        whole was out of memory. `own_group` is 1 if it killed in the job's own group.
+        """
+        now = resource_usage.oom_kills(self._memory_groups())
+        before = self.kills
+        more = {group: count - before[group] for group, count in now.items() if group in before}
+        groups = [group for group, count in more.items() if group and count > 0]
+        if not groups and more.get("", 0) <= 0:
+            return None
+        limits = [resource_usage.memory_limit(group) for group in groups]
+        known = [limit for limit in limits if limit is not None]
+        return {
+            "processes": max(more[group] for group in groups) if groups else more[""],
+            "limit_bytes": min(known) if known else None,
+            "own_group": int(bool(self.spec.control_group) and self.spec.control_group in groups),
+        }
 
     # --- output of the job ---
 
@@ -428,6 +457,8 @@ class Supervisor:
             "user_s": self.usage.user_s,
             "system_s": self.usage.system_s,
             "passed": self.passed,
+            "memory_limit_bytes": self.spec.limits.get("memory_bytes") or None,
+            "oom_kill": self.oom,
         }
         write_reserved(self.spec.outcome, json.dumps(values).encode())
 

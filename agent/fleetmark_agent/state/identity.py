@@ -27,6 +27,15 @@ _STATE_BYTES = 1 << 20
 _PEM_BYTES = 1024 * 1024
 _PEM = re.compile(rb"-----BEGIN ([A-Z ]+)-----\r?\n([A-Za-z0-9+/=\r\n]+)-----END \1-----")
 _RENEW_AFTER = 2 / 3
+_FIELDS: dict[str, type[str] | type[int]] = {
+    "state": str,
+    "address": str,
+    "entry_port": int,
+    "ca_sha256": str,
+    "catalog_sha256": str,
+    "issued_ns": int,
+    "expires_ns": int,
+}
 
 
 @dataclass(frozen=True)
@@ -222,14 +231,3 @@ def new_device_id(home: Path) -> str:
     folder(home).mkdir(parents=True, exist_ok=True, mode=0o700)
     write_atomic(folder(home) / "device.json", json.dumps({"device_id": made}).encode() + b"\n")
     return made
-
-
-_FIELDS: dict[str, type[str] | type[int]] = {
-    "state": str,
-    "address": str,
-    "entry_port": int,
-    "ca_sha256": str,
-    "catalog_sha256": str,
-    "issued_ns": int,
-    "expires_ns": int,
-}

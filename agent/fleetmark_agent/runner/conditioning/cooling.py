@@ -19,6 +19,7 @@ class CooldownDecision(Enum):
 
     WAIT = "it cools"
     COOL = "it is cool enough"
+    BELOW = "it is below the temperature that was asked for"
     LEVEL = "it does not get cooler"
     UNCHANGED = "no temperature sensor changes"
     TOO_LONG = "it was waited for long enough"

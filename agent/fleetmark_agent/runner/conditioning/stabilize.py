@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fleetmark_agent.errors import Refusal
 from fleetmark_agent.fingerprint.cpu_quota import tightest_quota
 from fleetmark_agent.fingerprint.cpu_topology import read_cores
 from fleetmark_agent.fingerprint.thermal_sensors import hottest_c, stuck_sensors
@@ -20,8 +22,10 @@ from fleetmark_agent.runner.conditioning.core_selection import (
     other_cores,
 )
 from fleetmark_agent.runner.conditioning.cpufreq import Tuning
+from fleetmark_agent.runner.conditioning.start_limit import StartDecision, StartLimit
 from fleetmark_agent.runner.context import RunnerContext
 from fleetmark_agent.runner.telemetry.temperature import Thermometer
+from fleetmark_core.failure_cause import FailureCause
 from fleetmark_core.lockfile import Lockfile
 from fleetmark_core.order import Order
 from fleetmark_core.repeat_bounds import bounds_of
@@ -39,6 +43,16 @@ class CooldownResult:
     last_c: float | None
     why: CooldownDecision
     stuck: dict[str, str] = field(default_factory=dict)
+
+    def as_provenance(self) -> dict[str, Any]:
+        """Return the wait for the run's provenance."""
+        return {
+            "waited_s": round(self.seconds, 1),
+            "before_c": self.first_c,
+            "start_c": self.last_c,
+            "began_because": self.why.value,
+            "stuck_sensors": self.stuck,
+        }
 
 
 @dataclass(frozen=True)
@@ -58,13 +72,7 @@ class RunConditions:
     def as_provenance(self) -> dict[str, Any]:
         """Return the conditions for the run's provenance."""
         waited = self.waited
-        cool = {} if waited is None else {
-            "waited_s": round(waited.seconds, 1),
-            "before_c": waited.first_c,
-            "start_c": waited.last_c,
-            "began_because": waited.why.value,
-            "stuck_sensors": waited.stuck,
-        }  # fmt: skip
+        cool = {} if waited is None else waited.as_provenance()
         chosen: dict[str, Any] = {"cores": self.cores or None}
         if self.choice is not None:
             chosen["cores_because"] = self.choice.why
@@ -79,6 +87,45 @@ class RunConditions:
         why = "" if waited is None else f" after {waited.seconds:.0f} s: {waited.why.value}"
         governor = self.tuned.get("governor")
         return f"settled{why}{f'; governor {governor}' if governor else ''}"
+
+
+async def until_below(
+    site: RunnerContext, below_c: float, report: Callable[[int, int], None]
+) -> CooldownResult:
+    """Wait until the hottest trusted sensor is below `below_c`.
+
+    Args:
+        site: what all attempts on the device share; its settings have the longest wait.
+        below_c: the limit in °C.
+        report: called with the seconds waited and the longest wait.
+
+    Raises:
+        Refusal: no trusted sensor gives a reading, or it was waited for long enough.
+    """
+    limit = StartLimit(below_c, site.settings.start_wait_s)
+    thermometer = Thermometer(Path(site.settings.system_root))
+    began, first_c = time.monotonic(), None
+    while True:
+        now_s, readings = time.monotonic(), thermometer.read()
+        site.thermometer.history.add(now_s, readings)
+        stuck = site.thermometer.history.stuck()
+        if set(stuck) >= set(readings):
+            # At least one sensor must remain.
+            stuck = {}
+        now_c = hottest_c(readings, stuck)
+        first_c = now_c if first_c is None else first_c
+        decision = limit.decide(now_s - began, now_c)
+        if decision is StartDecision.START:
+            return CooldownResult(now_s - began, first_c, now_c, CooldownDecision.BELOW, stuck)
+        if decision is not StartDecision.WAIT:
+            raise Refusal(
+                limit.refusal(decision, now_s - began, now_c),
+                # It may be cooler later; a device without a sensor does not get one.
+                retryable=decision is StartDecision.TOO_HOT,
+                cause=FailureCause.JOB,
+            )
+        report(int(now_s - began), int(limit.wait_s))
+        await asyncio.sleep(cooling.LOOK_S)
 
 
 async def until_cool(site: RunnerContext, lock: Lockfile) -> CooldownResult:
