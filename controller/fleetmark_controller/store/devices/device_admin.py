@@ -13,6 +13,9 @@ from typing import Any
 from fleetmark_controller.store import events
 from fleetmark_core.clock import iso, parse_iso
 
+_COLUMNS = """coalesce(drained_at, ''), drain_reason, reserved_for, reserved_until, failures,
+    last_failure, check_campaign, checked_at"""
+
 
 class Hold(Enum):
     """A state in which a device gets no jobs, or only those of one operator."""
@@ -58,10 +61,6 @@ class DeviceAdminState:
 def reserved_until_ns(care: DeviceAdminState) -> int:
     """Return the wall-clock time in ns at which the reservation ends; 0 if not reserved."""
     return parse_iso(care.reserved_until) if care.reserved_until else 0
-
-
-_COLUMNS = """coalesce(drained_at, ''), drain_reason, reserved_for, reserved_until, failures,
-    last_failure, check_campaign, checked_at"""
 
 
 def list_all(connection: sqlite3.Connection) -> dict[str, DeviceAdminState]:

@@ -12,6 +12,8 @@ from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.clock import iso
 from fleetmark_core.device_names import ALIKE
 
+LOOK = "lower({})"
+
 
 def upsert(
     connection: sqlite3.Connection,
@@ -66,7 +68,6 @@ def upsert(
     return known is None
 
 
-LOOK = "lower({})"
 for _seen, _meant in ALIKE:
     LOOK = f"replace({LOOK}, '{_seen}', '{_meant}')"
 """SQL version of `fleetmark_core.device_names.look`; indexed by migration 13."""

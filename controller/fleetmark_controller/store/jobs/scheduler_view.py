@@ -25,6 +25,15 @@ _LOOK_AT = 1000
 """Number of jobs considered for each open device; the device gets one of them."""
 _FEW = 20
 """Up to this many devices, waiting jobs are looked up by device; above it, all are read."""
+_IN_GROUP = "interleave_group = ?1 AND interleave_group <> ''"
+"""Selects the jobs of a group. The second condition lets SQLite use the partial index."""
+_GROUP = f"""SELECT max(state IN ('ACTIVE', 'CANCELLING')) AS active,
+    (SELECT device_id FROM job WHERE {_IN_GROUP} AND attempts > 0
+        ORDER BY newest_epoch DESC LIMIT 1) AS device_id,
+    (SELECT job_id FROM job WHERE {_IN_GROUP} AND state = 'QUEUED'
+        AND attempts < max_attempts ORDER BY interleave_index, sequence LIMIT 1) AS next
+    FROM job WHERE {_IN_GROUP}"""  # noqa: S608
+_AWAY = PresenceSnapshot("offline", idle=False)
 
 
 def view(
@@ -232,16 +241,6 @@ def _devices(
     }
 
 
-_IN_GROUP = "interleave_group = ?1 AND interleave_group <> ''"
-"""Selects the jobs of a group. The second condition lets SQLite use the partial index."""
-_GROUP = f"""SELECT max(state IN ('ACTIVE', 'CANCELLING')) AS active,
-    (SELECT device_id FROM job WHERE {_IN_GROUP} AND attempts > 0
-        ORDER BY newest_epoch DESC LIMIT 1) AS device_id,
-    (SELECT job_id FROM job WHERE {_IN_GROUP} AND state = 'QUEUED'
-        AND attempts < max_attempts ORDER BY interleave_index, sequence LIMIT 1) AS next
-    FROM job WHERE {_IN_GROUP}"""  # noqa: S608
-
-
 def _interleave_groups(
     connection: sqlite3.Connection, waiting: Iterable[WaitingJob]
 ) -> dict[str, InterleaveGroup]:
@@ -310,6 +309,3 @@ def record_blobs_delivered(
             ORDER BY at DESC LIMIT 100)""",
         (device_id,),
     )
-
-
-_AWAY = PresenceSnapshot("offline", idle=False)

@@ -92,7 +92,10 @@ def set_energy(
 
 
 class Repetition(NamedTuple):
-    """One job of a configuration on a device, with its official run if it has one."""
+    """One job of a configuration on a device, with its official run if it has one.
+
+    `loadgen_validity` is None for an estimate.
+    """
 
     job_id: str
     state: str
@@ -105,8 +108,9 @@ class Repetition(NamedTuple):
 def repetitions(connection: sqlite3.Connection, job_id: str, device_id: str) -> list[Repetition]:
     """Return all jobs with the same configuration and mode in the job's campaign on this device."""
     rows = connection.execute(
-        """SELECT other.job_id, other.state, other.repetition, run.run_id, run.loadgen_validity,
-        run.metric_value FROM job AS own JOIN job AS other USING (campaign_id, configuration_key)
+        """SELECT other.job_id, other.state, other.repetition, run.run_id,
+        CASE WHEN run.estimate_reason IS NULL THEN run.loadgen_validity END, run.metric_value
+        FROM job AS own JOIN job AS other USING (campaign_id, configuration_key)
         LEFT JOIN run ON run.job_id = other.job_id AND run.official = 1
         WHERE own.job_id = ?1 AND other.device_id = ?2 AND other.retried_as IS NULL
         AND json_extract(other.configuration, '$.mode')

@@ -10,7 +10,7 @@ from typing import Any
 from fleetmark_core.modes import FIND
 
 _LOOKED_AT = 50
-_OF_THE_SEARCH = ("min_duration_s",)
+_OF_THE_SEARCH = ("min_duration_s", "profile_ops")
 """Parameters that may differ between a search and the run that uses its result."""
 
 
@@ -27,7 +27,8 @@ def newest(
         device_id: Device of the search.
         lock_sha256: Digest of the lockfile.
         configuration: Configuration of the job that uses the result. Scenario, profile and
-            parameters must be the same, except for the minimum duration of a test.
+            parameters must be the same, except for the minimum duration of a test, and for
+            profiling, which runs after the measurement.
 
     Returns:
         None if there is no such search, or if it found nothing.

@@ -21,6 +21,10 @@ from fleetmark_controller.store.db.migrations import (
     m0014_cpu_quota,
     m0015_names,
     m0016_failure_cause,
+    m0017_estimate,
+    m0018_phases,
+    m0019_memory_peaks,
+    m0020_sustained,
 )
 
 MIGRATIONS = Migrations("fleetmark")
@@ -40,3 +44,7 @@ MIGRATIONS(name="0013_hello")(m0013_hello.apply)
 MIGRATIONS(name="0014_cpu_quota")(m0014_cpu_quota.apply)
 MIGRATIONS(name="0015_names")(m0015_names.apply)
 MIGRATIONS(name="0016_failure_cause")(m0016_failure_cause.apply)
+MIGRATIONS(name="0017_estimate")(m0017_estimate.apply)
+MIGRATIONS(name="0018_phases")(m0018_phases.apply)
+MIGRATIONS(name="0019_memory_peaks")(m0019_memory_peaks.apply)
+MIGRATIONS(name="0020_sustained")(m0020_sustained.apply)
