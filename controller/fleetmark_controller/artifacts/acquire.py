@@ -24,6 +24,9 @@ from fleetmark_core.digest import sha256_file
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 ProgressCallback = Callable[[str], None]
+_DIGESTS: dict[Path, tuple[tuple[int, ...], str]] = {}
+_MOST_DIGESTS = 10_000
+_SETTLED_NS = 2_000_000_000
 
 
 def obtain(
@@ -118,11 +121,6 @@ def _digest(path: Path, stat: os.stat_result) -> str:
     return digest
 
 
-_DIGESTS: dict[Path, tuple[tuple[int, ...], str]] = {}
-_MOST_DIGESTS = 10_000
-_SETTLED_NS = 2_000_000_000
-
-
 def _take_mirrored(
     sha256: str,
     source: Source,
@@ -134,7 +132,9 @@ def _take_mirrored(
         return
     try:
         if isinstance(source, Fetch):
-            check_model(mirror / sha256, source.name)
+            # The files that an import provides include those with the weights of a model.
+            is_imported = any(location.provided for location in source.locations)
+            check_model(mirror / sha256, source.name, with_external=is_imported)
         blobs.put_file(mirror / sha256, sha256, source.size_bytes)
     except FleetmarkError as error:
         if error.kind is ErrorKind.BAD_DOCUMENT and sha256_file(mirror / sha256) == sha256:

@@ -42,6 +42,8 @@ def sources_of(
                     builds.update(dict.fromkeys(missing))
         if not found:
             advice = "" if devices or component.kind != "package" else "Enroll a device first"
+            if any(artifact.md5 for artifact in component.artifacts):
+                advice = f"Run `controller catalog confirm {component.id}`"
             raise FleetmarkError(
                 ErrorKind.NOTHING_FITS, f"{component.id} has no file to fetch", "", advice
             )
@@ -52,6 +54,8 @@ def _of_component(component: Component) -> Iterator[tuple[str, Source]]:
     for blob in component.files:
         yield blob.sha256, LocalFile(blob.name, blob.size_bytes, component.path(blob.name))
     for artifact in component.artifacts:
+        if not artifact.is_confirmed:
+            continue
         if artifact.file:
             path = component.path(artifact.file)
             yield artifact.sha256, LocalFile(artifact.name, artifact.size_bytes, path)

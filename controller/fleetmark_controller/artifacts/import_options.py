@@ -1,4 +1,4 @@
-"""Parse the values of `--shape` and `--input` of `controller catalog import`."""
+"""Parse the values of `--shape`, `--input` and `--batch-axis` of `controller catalog import`."""
 
 from __future__ import annotations
 
@@ -11,29 +11,49 @@ from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.suggest import hint
 
 _SHAPE = re.compile(r"[0-9]{1,10}(x[0-9]{1,10}){0,63}", re.IGNORECASE)
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,79}")
 _MAX_SIZE = (1 << 31) - 1
-_FORMS = "ones, zeros, a number, randint:LOW:HIGH or uniform:LOW:HIGH"
-_RANGES = ("randint", "uniform")
+_FORMS = (
+    "ones, zeros, a number, randint:LOW:HIGH, uniform:LOW:HIGH, normal:MEAN:DEVIATION, a file, or "
+    "dataset/NAME"
+)
+_RANGES = ("randint", "uniform", "normal")
+ARRAY, DATASET = "array", "dataset"
 
 Number = int | float
 
 
 @dataclass(frozen=True)
-class Values:
-    """Values of an input: a constant, or for the sample input random values of a range.
+class ArrayHead:
+    """Type and shape of an array with the values of an input; the first axis has the samples."""
 
-    Both bounds belong to the range.
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Values:
+    """Values of an input: a constant, random values, an array, or the samples of a data set.
+
+    Both bounds of a range belong to it. For normal values they are mean and standard deviation.
     """
 
     low: Number
     high: Number
     kind: str = ""
-    """`randint`, `uniform`, or empty for a constant."""
+    """`randint`, `uniform`, `normal`, `array`, `dataset`, or empty for a constant."""
+    source: str = ""
+    """Name of the array or of the data set."""
 
     @property
     def is_constant(self) -> bool:
         """True if all elements have the same value."""
         return not self.kind
+
+    @property
+    def is_stored(self) -> bool:
+        """True if the values are in a file."""
+        return self.kind in (ARRAY, DATASET)
 
 
 def parse_shapes(texts: Sequence[str], inputs: Sequence[str]) -> dict[str, tuple[int, ...]]:
@@ -43,7 +63,7 @@ def parse_shapes(texts: Sequence[str], inputs: Sequence[str]) -> dict[str, tuple
         FleetmarkError: USAGE: a text is not such a shape, or names an unknown input.
     """
     found: dict[str, tuple[int, ...]] = {}
-    for name, value in _pairs("--shape", texts, inputs):
+    for name, value in split_pairs("--shape", texts, inputs):
         sizes = [int(size) for size in value.lower().split("x")] if _SHAPE.fullmatch(value) else []
         if not sizes or not all(1 <= size <= _MAX_SIZE for size in sizes):
             raise FleetmarkError(
@@ -62,13 +82,42 @@ def parse_inputs(texts: Sequence[str], inputs: Sequence[str]) -> dict[str, Value
     Raises:
         FleetmarkError: USAGE: a text is not such a specification, or names an unknown input.
     """
-    return {name: _values(spec) for name, spec in _pairs("--input", texts, inputs)}
+    return {name: _values(spec) for name, spec in split_pairs("--input", texts, inputs)}
 
 
-def _pairs(option: str, texts: Sequence[str], inputs: Sequence[str]) -> list[tuple[str, str]]:
+def parse_batch_axes(texts: Sequence[str], tensors: Sequence[str]) -> dict[str, int | None]:
+    """Return the axes of `--batch-axis NAME=AXIS` by input or output; None if there is no batch.
+
+    Raises:
+        FleetmarkError: USAGE: a text is not such an axis, or names an unknown input or output.
+    """
+    found: dict[str, int | None] = {}
+    for name, value in split_pairs("--batch-axis", texts, tensors):
+        if value != "none" and not re.fullmatch(r"[0-9]{1,2}", value):
+            raise FleetmarkError(
+                ErrorKind.USAGE,
+                f"{value[:80]!r} is not an axis",
+                "--batch-axis",
+                "Give the number of an axis, from 0, or none",
+            )
+        found[name] = None if value == "none" else int(value)
+    return found
+
+
+def split_pairs(option: str, texts: Sequence[str], inputs: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the inputs that the values of an option name, each with the rest of its text.
+
+    Raises:
+        FleetmarkError: USAGE: a text names no input, an unknown one, or one that was named before.
+    """
     found: list[tuple[str, str]] = []
     for text in texts:
+        # Names may contain "=", file names too: the longest input that fits is meant.
+        named = [name for name in inputs if text.startswith(f"{name}=")]
         name, separator, value = text.rpartition("=")
+        if named:
+            name = max(named, key=len)
+            separator, value = "=", text[len(name) + 1 :]
         if not separator and len(inputs) != 1:
             raise FleetmarkError(
                 ErrorKind.USAGE,
@@ -99,21 +148,24 @@ def _values(spec: str) -> Values:
     if not bounds and word in ("ones", "zeros"):
         value = int(word == "ones")
         return Values(value, value)
-    if word == "normal":
-        raise FleetmarkError(
-            ErrorKind.USAGE,
-            "normal is not supported: random values are uniform",
-            "--input",
-            f"Give {_FORMS}",
-        )
+    if word in (ARRAY, DATASET) and len(bounds) == 1 and _WORD.fullmatch(bounds[0]):
+        return Values(0, 0, word, bounds[0])
+    if spec.startswith("dataset/") and _WORD.fullmatch(spec[8:]):
+        return Values(0, 0, DATASET, spec[8:])
     numbers = [_number(text) for text in (bounds if bounds else [word])]
     if len(numbers) == 1 and not bounds and numbers[0] is not None:
         return Values(numbers[0], numbers[0])
     if len(numbers) == 2 and word in _RANGES:
         low, high = numbers
-        whole = isinstance(low, int) and isinstance(high, int)
-        if low is not None and high is not None and low <= high and (whole or word == "uniform"):
-            return Values(low, high, word)
+        if low is not None and high is not None:
+            whole = isinstance(low, int) and isinstance(high, int)
+            fits = {
+                "randint": whole and low <= high,
+                "uniform": low <= high,
+                "normal": high > 0,
+            }
+            if fits[word]:
+                return Values(low, high, word)
     raise FleetmarkError(
         ErrorKind.USAGE, f"{spec[:80]!r} describes no values", "--input", f"Give {_FORMS}"
     )

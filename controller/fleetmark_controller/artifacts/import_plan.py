@@ -7,8 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fleetmark_controller.artifacts.import_options import (
+    ARRAY,
+    DATASET,
+    ArrayHead,
     Number,
     Values,
+    parse_batch_axes,
     parse_inputs,
     parse_shapes,
 )
@@ -17,16 +21,17 @@ from fleetmark_controller.artifacts.input_roles import (
     INTEGERS,
     Role,
     choose_sample_input,
-    is_range,
     role_of,
 )
 from fleetmark_controller.artifacts.input_shapes import FixedShape, fix_shapes, sample_sizes
 from fleetmark_controller.artifacts.model_graph import Tensor
 from fleetmark_controller.artifacts.onnx_file import OnnxDescription
+from fleetmark_controller.artifacts.ort_file import OrtDescription
 from fleetmark_controller.artifacts.tflite_file import TfliteDescription
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.plural import counted
 
-Description = OnnxDescription | TfliteDescription
+Description = OnnxDescription | TfliteDescription | OrtDescription
 
 
 @dataclass(frozen=True)
@@ -40,12 +45,37 @@ class PlannedInput:
     """None: the whole range that the harness takes for the type."""
     why: str = ""
     """Reason for the values, unless the operator gave them."""
+    rows: int = 0
+    """Number of samples of an array; 0 for other values."""
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """The shape of one sample, without the batch axis."""
+        sizes, axis = self.shape.sizes, self.shape.batch_axis
+        return tuple(size for place, size in enumerate(sizes) if place != axis)
+
+    @property
+    def array_shape(self) -> tuple[int, ...]:
+        """The shape of each row of an array with the values.
+
+        Values that differ between samples have no batch axis; constant ones have it with size 1.
+        """
+        sizes, axis = self.shape.sizes, self.shape.batch_axis
+        if axis == 0:
+            return sizes[1:]
+        return tuple(1 if place == axis else size for place, size in enumerate(sizes))
 
     def describe_values(self) -> str:
         """Return the values as text, such as `random 0 to 999`."""
         if self.values is None:
             return "random 0 to 1" if self.dtype in FLOATS else f"random {self.dtype}"
-        if is_range(self.values):
+        if self.values.kind == ARRAY:
+            return f"from a file, {counted(self.rows, 'sample')}"
+        if self.values.kind == DATASET:
+            return f"dataset/{self.values.source}"
+        if self.values.kind == "normal":
+            return f"normal, mean {self.values.low}, deviation {self.values.high}"
+        if not self.values.is_constant:
             return f"random {self.values.low} to {self.values.high}"
         words: dict[Number, str] = {0: "zeros", 1: "ones"}
         return words.get(self.values.low, str(self.values.low))
@@ -72,6 +102,25 @@ class ImportPlan:
     notes: tuple[str, ...]
 
     @property
+    def sample_count(self) -> int:
+        """The number of samples that files give; 0 if all values are random or constant."""
+        return max((entry.rows for entry in (self.sample, *self.constants)), default=0)
+
+    @property
+    def dataset(self) -> str:
+        """The data set that the samples are of; empty if they are not of one."""
+        values = self.sample.values
+        return values.source if values is not None and values.kind == DATASET else ""
+
+    @property
+    def has_arrays(self) -> bool:
+        """True if values are in files that the operator gave."""
+        return any(
+            entry.values is not None and entry.values.kind == ARRAY
+            for entry in (self.sample, *self.constants)
+        )
+
+    @property
     def fixed_batch(self) -> int:
         """The batch size that the file fixes, above 1; or 0."""
         sizes, axis = self.sample.shape.sizes, self.sample.shape.batch_axis
@@ -79,7 +128,12 @@ class ImportPlan:
 
 
 def plan_import(
-    model: Description, shapes: Sequence[str] = (), inputs: Sequence[str] = ()
+    model: Description,
+    shapes: Sequence[str] = (),
+    inputs: Sequence[str] = (),
+    *,
+    batch_axes: Sequence[str] = (),
+    arrays: Mapping[str, ArrayHead | None] | None = None,
 ) -> ImportPlan:
     """Return the plan for a model.
 
@@ -87,6 +141,9 @@ def plan_import(
         model: metadata of the file.
         shapes: values of `--shape`.
         inputs: values of `--input`.
+        batch_axes: values of `--batch-axis`.
+        arrays: the arrays that `inputs` names. One that is not converted yet has no type, and only
+            the number of its samples; None: not even that is known.
 
     Raises:
         FleetmarkError: USAGE: a size or range must be given, or a given one is not possible.
@@ -95,25 +152,84 @@ def plan_import(
     _check_types(model)
     names = [tensor.name for tensor in model.inputs]
     given_shapes, given = parse_shapes(shapes, names), parse_inputs(inputs, names)
+    axes = parse_batch_axes(batch_axes, [*names, *(tensor.name for tensor in model.outputs)])
+    rows = {name: _rows(name, values, arrays or {}) for name, values in given.items()}
     tables = model.facts.table_sizes(names)
     sizes = [
         math.prod(size or 1 for size in one) for one in sample_sizes(model.inputs, given_shapes)
     ]
-    chosen = choose_sample_input(model.inputs, sizes, given)
-    fixed = fix_shapes(model.inputs, model.outputs, chosen, given_shapes)
+    varying = [name for name, values in given.items() if not values.is_constant and rows[name] != 1]
+    chosen = choose_sample_input(model.inputs, sizes, varying)
+    fixed = fix_shapes(model.inputs, model.outputs, chosen, given_shapes, axes)
     first = model.inputs[chosen]
     sample = _sample(first, fixed[chosen], given.get(first.name), tables.get(first.name, 0))
     length = _sequence_length(first, fixed[chosen])
-    constants = tuple(
+    constants = [
         _constant(tensor, shape, given.get(tensor.name), tables.get(tensor.name, 0), length)
         for number, (tensor, shape) in enumerate(zip(model.inputs, fixed, strict=True))
         if number != chosen
+    ]
+    sample, *constants = (
+        replace(entry, rows=rows.get(entry.name, 0)) for entry in (sample, *constants)
     )
+    for entry in (sample, *constants):
+        _check_array(entry, (arrays or {}).get(entry.values.source if entry.values else ""))
+    _check_rows(sample, constants)
     known = _known_sizes(model.inputs, fixed)
     batch = fixed[chosen].sizes[0]
-    outputs = tuple(_output(tensor, first, known, batch) for tensor in model.outputs)
-    plan = ImportPlan(sample, constants, outputs, model.facts.precision(first), ())
+    outputs = tuple(_output(tensor, first, known, batch, axes) for tensor in model.outputs)
+    plan = ImportPlan(sample, tuple(constants), outputs, model.facts.precision(first), ())
     return replace(plan, notes=tuple(_notes(plan)))
+
+
+def _rows(name: str, values: Values, arrays: Mapping[str, ArrayHead | None]) -> int:
+    if values.kind != ARRAY:
+        return 0
+    if values.source not in arrays:
+        what = f"input {name}: the values of the import have no array {values.source!r}"
+        raise FleetmarkError(ErrorKind.USAGE, what, "--input")
+    head = arrays[values.source]
+    return head.shape[0] if head is not None and head.shape else 0
+
+
+def _check_array(entry: PlannedInput, head: ArrayHead | None) -> None:
+    if head is None or not head.dtype or entry.values is None or entry.values.kind != ARRAY:
+        return
+    if head.dtype != entry.dtype or head.shape[1:] != entry.array_shape or not entry.rows:
+        raise FleetmarkError(
+            ErrorKind.USAGE,
+            f"input {entry.name}: its array is {head.dtype} {list(head.shape)}, and each sample is "
+            f"{entry.dtype} {list(entry.array_shape)}",
+            "--input",
+        )
+
+
+def _check_rows(sample: PlannedInput, constants: Sequence[PlannedInput]) -> None:
+    """Raise an error if samples of several inputs do not belong together."""
+    for entry in constants:
+        if entry.values is not None and entry.values.kind == DATASET:
+            raise FleetmarkError(
+                ErrorKind.USAGE,
+                f"input {entry.name}: only one input can have the samples of a data set",
+                "--input",
+            )
+        if entry.rows > 1 and entry.shape.batch_axis != 0:
+            which = "has no batch axis" if entry.shape.batch_axis is None else "is not the first"
+            raise FleetmarkError(
+                ErrorKind.USAGE,
+                f"input {entry.name} has {entry.rows} samples, but it {which}"
+                if entry.shape.batch_axis is None
+                else f"input {entry.name} has {entry.rows} samples, but its batch {which} axis",
+                "--input",
+                "Give it one sample",
+            )
+        if entry.rows > 1 and sample.rows and entry.rows != sample.rows:
+            raise FleetmarkError(
+                ErrorKind.USAGE,
+                f"input {sample.name} has {sample.rows} samples, and {entry.name} {entry.rows}",
+                "--input",
+                "Give as many samples for each, or one",
+            )
 
 
 def _check_types(model: Description) -> None:
@@ -181,6 +297,8 @@ def _constant(
 def _check_values(tensor: Tensor, values: Values, table: int) -> None:
     """Raise an error if the type or the table of an input does not allow the values."""
     what = ""
+    if values.is_stored:
+        return
     if tensor.dtype in FLOATS:
         largest = FLOATS[tensor.dtype]
         if values.kind == "randint":
@@ -189,8 +307,8 @@ def _check_values(tensor: Tensor, values: Values, table: int) -> None:
             what = f"{_range(values)} does not fit into {tensor.dtype}"
     else:
         least, most = INTEGERS[tensor.dtype]
-        if values.kind == "uniform":
-            what = f"{tensor.dtype} gets random numbers with randint:LOW:HIGH, not uniform"
+        if values.kind in ("uniform", "normal"):
+            what = f"{tensor.dtype} gets random numbers with randint:LOW:HIGH, not {values.kind}"
         elif any(value != int(value) for value in (values.low, values.high)):
             what = f"{_range(values)} is not an integer"
         elif not least <= values.low <= values.high <= most:
@@ -223,7 +341,13 @@ def _known_sizes(inputs: Sequence[Tensor], fixed: Sequence[FixedShape]) -> dict[
     }
 
 
-def _output(tensor: Tensor, sample: Tensor, known: Mapping[str, int], batch: int) -> PlannedOutput:
+def _output(
+    tensor: Tensor,
+    sample: Tensor,
+    known: Mapping[str, int],
+    batch: int,
+    given: Mapping[str, int | None],
+) -> PlannedOutput:
     symbol = sample.symbol(0) if sample.shape else ""
     fixed = sample.shape[0] if sample.shape else 0
     axes = [
@@ -233,6 +357,14 @@ def _output(tensor: Tensor, sample: Tensor, known: Mapping[str, int], batch: int
     ]
     if not axes and tensor.shape and tensor.shape[0] in (0, 1):
         axes = [0]
+    if tensor.name in given:
+        axis = given[tensor.name]
+        if axis is not None and tensor.has_rank and axis >= len(tensor.shape):
+            what = f"output {tensor.name}: {tensor.text()} has no axis {axis}"
+            raise FleetmarkError(ErrorKind.USAGE, what, "--batch-axis")
+        axes = [] if axis is None else [axis]
+        if not tensor.has_rank:
+            return PlannedOutput(tensor.name, tensor.dtype, (), axis)
     sizes = [size or known.get(tensor.symbol(n), 0) for n, size in enumerate(tensor.shape)]
     for axis in axes[:1]:
         sizes[axis] = batch

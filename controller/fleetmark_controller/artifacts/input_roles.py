@@ -2,7 +2,7 @@
 
 The sample input receives the samples. It is, in this order:
 
-1. the input that `--input` gives a range;
+1. an input that `--input` gives values that differ between samples, the best of them as below;
 2. the largest input of floating-point numbers;
 3. an integer input whose name says that it has token ids;
 4. the largest other input.
@@ -14,12 +14,10 @@ each step.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import Enum
 
-from fleetmark_controller.artifacts.import_options import Values
 from fleetmark_controller.artifacts.model_graph import Tensor
-from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 FLOATS: Mapping[str, float] = {"float16": 65504.0, "float32": 3.4028234e38, "float64": 1.79e308}
 """Types of floating-point numbers that a job can create, with their largest values."""
@@ -51,39 +49,20 @@ def role_of(tensor: Tensor) -> Role:
 
 
 def choose_sample_input(
-    inputs: Sequence[Tensor], sizes: Sequence[int], given: Mapping[str, Values]
+    inputs: Sequence[Tensor], sizes: Sequence[int], varying: Collection[str]
 ) -> int:
     """Return the index of the sample input.
 
     Args:
         inputs: the inputs, at least one.
         sizes: number of elements of one sample of each.
-        given: values of `--input`, by name.
-
-    Raises:
-        FleetmarkError: USAGE: `given` has a range for more than one input.
+        varying: names of the inputs that were given values that differ between samples.
     """
-    ranged = [n for n, tensor in enumerate(inputs) if is_range(given.get(tensor.name))]
-    if len(ranged) > 1:
-        names = " and ".join(inputs[n].name for n in ranged[:2])
-        raise FleetmarkError(
-            ErrorKind.USAGE,
-            f"{names} have ranges, but only one input can have random values",
-            "--input",
-            "Give ones, zeros or a number for the others",
-        )
-    if ranged:
-        return ranged[0]
 
-    def rank(n: int) -> tuple[bool, int, int]:
+    def rank(n: int) -> tuple[bool, bool, int, int]:
         tensor = inputs[n]
         kind = 2 if tensor.dtype in FLOATS else int(bool(_TOKENS.search(tensor.name.lower())))
-        return role_of(tensor) is Role.OTHER, kind, sizes[n]
+        return tensor.name in varying, role_of(tensor) is Role.OTHER, kind, sizes[n]
 
     # Of equal inputs, the first one.
     return max(range(len(inputs)), key=lambda n: (*rank(n), -n))
-
-
-def is_range(values: Values | None) -> bool:
-    """Return whether the values differ."""
-    return values is not None and not values.is_constant

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from fleetmark_controller.artifacts.model_graph import Tensor, printable
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 
+_EXAMPLES = {4: 224, 3: 128}
+
 
 @dataclass(frozen=True)
 class FixedShape:
@@ -42,6 +44,7 @@ def fix_shapes(
     outputs: Sequence[Tensor],
     sample: int,
     given: Mapping[str, tuple[int, ...]],
+    batch_axes: Mapping[str, int | None] | None = None,
 ) -> list[FixedShape]:
     """Return the shape of each input.
 
@@ -50,6 +53,7 @@ def fix_shapes(
         outputs: the outputs, which show whether a fixed first axis is a batch.
         sample: index of the sample input.
         given: shapes of `--shape`, by name of the input.
+        batch_axes: axes of `--batch-axis`, by name of the input; None if it has no batch.
 
     Raises:
         FleetmarkError: USAGE: a size is neither in the file nor given, or the given one does not
@@ -62,13 +66,36 @@ def fix_shapes(
     named = _named_sizes(inputs, shapes)
     inner = _inner_names(inputs)
     symbol = first.symbol(0) if first.shape else ""
+    axes_of = batch_axes or {}
+    if axes_of.get(first.name, 0) != 0:
+        raise FleetmarkError(
+            ErrorKind.USAGE,
+            f"input {first.name} receives the samples: its batch must be the first axis",
+            "--batch-axis",
+            "Export the model with the batch as first axis",
+        )
+    for tensor, sizes in zip(inputs, shapes, strict=True):
+        axis = axes_of.get(tensor.name)
+        if axis is None:
+            continue
+        if axis >= len(sizes):
+            what = f"input {tensor.name}: {tensor.text()} has no axis {axis}"
+            raise FleetmarkError(ErrorKind.USAGE, what, "--batch-axis")
+        if sizes[axis] not in (0, batch or 1):
+            what = (
+                f"input {tensor.name}: axis {axis} of {tensor.text()} is {sizes[axis]}, and the "
+                f"batch is {batch or 1}"
+            )
+            raise FleetmarkError(ErrorKind.USAGE, what, "--batch-axis")
 
     def fixed(tensor: Tensor, shape: tuple[int, ...]) -> FixedShape:
         sizes: list[int] = []
         axes: list[int] = []
         for axis, size in enumerate(shape):
             name = tensor.symbol(axis)
-            if tensor.has_rank and tensor.shape[axis]:
+            if tensor.name in axes_of:
+                follows = axis == axes_of[tensor.name]
+            elif tensor.has_rank and tensor.shape[axis]:
                 follows = axis == 0 and size == batch
             elif axis == 0 and tensor is not first and (not name or name != symbol):
                 # A size other than 1 shows that it is not the batch.
@@ -216,7 +243,6 @@ def _batch_error(tensor: Tensor, batch: int) -> FleetmarkError:
     )
 
 
-_EXAMPLES = {4: 224, 3: 128}
 _SEQUENCE, _WAVEFORM = 128, 16000
 
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fleetmark_controller.artifacts.model_check import check_model
-from fleetmark_core.digest import sha256_file
+from fleetmark_core.digest import file_digests, sha256_file
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 _MAX_FILES = 1_000_000
+_HASHED_BYTES = 1 << 30
 
 
 def find_files(folder: Path, wanted: Mapping[str, tuple[str, int]]) -> dict[str, Path]:
@@ -65,6 +66,50 @@ def find_files(folder: Path, wanted: Mapping[str, tuple[str, int]]) -> dict[str,
     return found
 
 
+def find_all(
+    folder: Path, wanted: Mapping[str, tuple[str, int]], by_md5: Mapping[str, str]
+) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Return the wanted files below `folder` by SHA-256, and those of a wanted MD5 by name.
+
+    Args:
+        folder: Folder to search.
+        wanted: Name and size in bytes of each file, by SHA-256.
+        by_md5: Name of each file of which only an MD5 is known, by this MD5.
+
+    Raises:
+        FleetmarkError: See `find_files`; the folder has none of the files.
+        OSError: A file cannot be read.
+    """
+    found = _find_by_md5(folder, by_md5) if by_md5 else {}
+    if by_md5 and not found and not wanted:
+        listed = ", ".join(f"{name} (md5 {md5})" for md5, name in sorted(by_md5.items())[:5])
+        raise FleetmarkError(
+            ErrorKind.NOT_FOUND, f"the folder contains none of {listed}", str(folder)
+        )
+    try:
+        return find_files(folder, wanted), found
+    except FleetmarkError as error:
+        if found and error.kind is ErrorKind.NOT_FOUND:
+            return {}, found
+        raise
+
+
+def _find_by_md5(folder: Path, by_md5: Mapping[str, str]) -> dict[str, Path]:
+    endings = {Path(name).suffix for name in by_md5.values()}
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*"))[:_MAX_FILES]:
+        if path.is_symlink() or not path.is_file():
+            continue
+        # The size is not known: only files of these names or endings are read.
+        if path.suffix not in endings and path.name not in by_md5:
+            continue
+        name = by_md5.get(file_digests(path)[0])
+        if name is not None:
+            check_model(path, name)
+            found.setdefault(name, path)
+    return found
+
+
 def is_worth_hashing(found_bytes: int, expected_bytes: int) -> bool:
     """Return whether to compute a file's digest; a file that is far too large needs none.
 
@@ -84,6 +129,3 @@ def _found(path: Path, expected_bytes: int) -> str:
     size_bytes = path.stat().st_size
     hashed = is_worth_hashing(size_bytes, expected_bytes)
     return describe(sha256_file(path) if hashed else "", size_bytes)
-
-
-_HASHED_BYTES = 1 << 30

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from fleetmark_controller.artifacts.onnx_file import NotOnnxError, OnnxDescription, read_onnx
+from fleetmark_controller.artifacts.ort_file import NotOrtError, OrtDescription, read_ort
 from fleetmark_controller.artifacts.tflite_file import (
     NotTfliteError,
     TfliteDescription,
@@ -13,15 +15,25 @@ from fleetmark_controller.artifacts.tflite_file import (
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.regular_file import open_regular
 
-FORMATS = (".onnx", ".tflite")
+FORMATS = (".onnx", ".tflite", ".lite", ".ort")
+MAX_ONNX_BYTES = (1 << 31) - 1
+"""Maximum size of an ONNX file: runtimes parse it as one protobuf message."""
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,119}")
 
 
-def check_model(file: Path, name: str) -> OnnxDescription | TfliteDescription | None:
+def check_model(
+    file: Path, name: str, *, with_external: bool = False
+) -> OnnxDescription | TfliteDescription | OrtDescription | None:
     """Return the metadata of the model `file`; None if `name` is not that of a model.
+
+    Args:
+        file: the model.
+        name: its file name.
+        with_external: True if the files beside the model that hold its weights are delivered too.
 
     Raises:
         FleetmarkError: BAD_DOCUMENT: the file is not such a model, is a pickle, or keeps its
-            weights in other files.
+            weights in other files that are not delivered.
         OSError: the file cannot be read.
     """
     ending = Path(name).suffix.lower()
@@ -35,18 +47,46 @@ def check_model(file: Path, name: str) -> OnnxDescription | TfliteDescription | 
             name,
         )
     try:
-        if ending == ".tflite":
+        if ending in (".tflite", ".lite"):
             return read_tflite(file)
+        if ending == ".ort":
+            return read_ort(file)
         model = read_onnx(file)
-    except (NotOnnxError, NotTfliteError) as error:
+    except (NotOnnxError, NotTfliteError, NotOrtError) as error:
         raise FleetmarkError(
             ErrorKind.BAD_DOCUMENT,
             f"is not a model in {ending[1:].upper()} format: it {error}",
             name,
         ) from error
-    if model.external:
+    size_bytes = file.stat().st_size
+    if size_bytes > MAX_ONNX_BYTES:
+        raise FleetmarkError(
+            ErrorKind.BAD_DOCUMENT,
+            f"has {size_bytes:,} bytes, and runtimes read ONNX files up to {MAX_ONNX_BYTES:,}",
+            name,
+            "Save its weights beside it: onnx.save_model(model, path, save_as_external_data=True)",
+        )
+    if model.external and not with_external:
         raise _external_data_error(model.external, name)
+    for place in model.external if with_external else ():
+        _check_place(place, name)
     return model
+
+
+def _check_place(place: str, name: str) -> None:
+    """Raise an error unless external data is in a plain file beside the model."""
+    if _leads_out(place):
+        raise _external_data_error((place,), name)
+    if not _PLAIN_NAME.fullmatch(place):
+        raise FleetmarkError(
+            ErrorKind.BAD_DOCUMENT,
+            f"keeps weights in {place[:120]!r}, which is not a plain file name"
+            if place
+            else "keeps weights in a file without a name",
+            name,
+            "Save them in one file beside the model: onnx.save_model(model, path, "
+            "save_as_external_data=True, all_tensors_to_one_file=True, location='weights.data')",
+        )
 
 
 def _external_data_error(places: tuple[str, ...], name: str) -> FleetmarkError:

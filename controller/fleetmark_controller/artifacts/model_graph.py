@@ -36,6 +36,8 @@ class Tensor:
     """Name of each dimension, empty if it has none; no entries if no dimension has a name."""
     has_rank: bool = True
     """False if the file does not even give the number of dimensions."""
+    quantization: tuple[float, int] | None = field(default=None, compare=False)
+    """Scale and zero point of an input of integers that stand for real numbers."""
 
     def symbol(self, axis: int) -> str:
         """Return the name of a dimension without a fixed size; empty if it has none."""

@@ -1,90 +1,137 @@
-"""Generate the component of an operator's own model from the metadata in its file."""
+"""Generate the components of an operator's own model from the metadata in its file."""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fleetmark_controller.artifacts.import_plan import (
-    ImportPlan,
-    PlannedInput,
-    PlannedOutput,
-    plan_import,
+from fleetmark_catalog.load import Component
+from fleetmark_controller.artifacts.import_components import (
+    FIRST_VERSION,
+    SPEED,
+    DatasetFit,
+    Footprint,
+    ImportRequest,
+    StoredFile,
+    benchmark_text,
+    dataset_text,
+    model_text,
 )
+from fleetmark_controller.artifacts.import_options import ArrayHead
+from fleetmark_controller.artifacts.import_plan import Description, ImportPlan, plan_import
+from fleetmark_controller.artifacts.labeled_values import LABELS
 from fleetmark_controller.artifacts.model_check import FORMATS, check_model
-from fleetmark_controller.artifacts.model_graph import printable
 from fleetmark_controller.artifacts.onnx_file import OnnxDescription
 from fleetmark_controller.artifacts.runtime_limits import OnnxLimit, required_version
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 _NOT_A_NAME = re.compile(r"[^a-z0-9._-]+")
-
-
-@dataclass(frozen=True)
-class ImportRequest:
-    """Properties that the operator gave for a model.
-
-    An empty name or title is derived from the file's name, the other empty ones from the model or
-    from defaults.
-    """
-
-    file_name: str
-    name: str = ""
-    title: str = ""
-    license: str = ""
-    task: str = ""
-    precision: str = ""
-    shapes: tuple[str, ...] = ()
-    """Values of `--shape`."""
-    inputs: tuple[str, ...] = ()
-    """Values of `--input`."""
+_SCALES = {"uint8": 1 / 255, "int16": 1 / 32768}
+_CHANNELS = (1, 3, 4)
 
 
 @dataclass(frozen=True)
 class ImportedModel:
-    """The component of a model, and what was decided about it."""
+    """The components of a model, and what was decided about it."""
 
     name: str
-    toml: str
-    """Text of the component.toml, with version `FIRST_VERSION`."""
+    wanted: ImportRequest
+    files: tuple[StoredFile, ...]
+    """The model, and the files beside it that hold its weights."""
     plan: ImportPlan
+    runtime: str = ""
+    values: StoredFile | None = None
+    """The archive with the values of its inputs."""
+    fit: DatasetFit | None = None
+    footprint: Footprint | None = None
 
-    def with_version(self, version: str) -> str:
-        """Return the text of the component.toml with another version."""
-        # The lines before hold the kind and a name without spaces.
-        return self.toml.replace(f'version = "{FIRST_VERSION}"', f'version = "{version}"', 1)
+    @property
+    def toml(self) -> str:
+        """Text of the model's component.toml, with version `FIRST_VERSION`."""
+        return model_text(
+            self.plan,
+            self.name,
+            self.wanted,
+            self.files,
+            runtime=self.runtime,
+            fit=self.fit,
+            footprint=self.footprint,
+        )
+
+    @property
+    def dataset(self) -> str:
+        """Name of the data set that its benchmark uses."""
+        return self.plan.dataset or (self.name if self.values is not None else SPEED[1][1])
+
+    def texts(self) -> dict[str, str]:
+        """Return the text of each component by its kind, with version `FIRST_VERSION`."""
+        found = {}
+        if self.values is not None:
+            found["dataset"] = dataset_text(
+                self.plan,
+                self.name,
+                self.wanted.license,
+                self.values,
+                LABELS if self.wanted.metric else "",
+            )
+        found["model"] = self.toml
+        found["benchmark"] = benchmark_text(self.name, self.dataset, self.wanted.metric)
+        return found
 
 
-def plan_of(file: Path, wanted: ImportRequest) -> tuple[ImportPlan, OnnxLimit | None]:
-    """Return the plan for the model in `file`, and the versions of ONNX that it needs.
+def with_version(text: str, version: str) -> str:
+    """Return the text of a component with another version than `FIRST_VERSION`."""
+    # The lines before hold the kind and a name without spaces.
+    return text.replace(f'version = "{FIRST_VERSION}"', f'version = "{version}"', 1)
+
+
+def description_of(file: Path, file_name: str) -> Description:
+    """Return the metadata of the model in `file`.
+
+    Raises:
+        FleetmarkError: UNKNOWN_WORD: no runtime reads the format. BAD_DOCUMENT: the file is not
+            such a model.
+        OSError: the file cannot be read.
+    """
+    ending = Path(file_name).suffix.lower()
+    if ending not in FORMATS:
+        raise FleetmarkError(
+            ErrorKind.UNKNOWN_WORD,
+            f"cannot import a model with the file name ending {ending or '(none)'}",
+            file_name,
+            f"Supported endings: {', '.join(FORMATS)}",
+        )
+    model = check_model(file, file_name, with_external=True)
+    assert model is not None
+    return model
+
+
+def plan_of(
+    file: Path, wanted: ImportRequest, arrays: Mapping[str, ArrayHead | None] | None = None
+) -> tuple[ImportPlan, Description]:
+    """Return the plan for the model in `file`, and its metadata.
+
+    Args:
+        file: the model.
+        wanted: properties that the operator gave.
+        arrays: the arrays that its inputs name.
 
     Raises:
         FleetmarkError: UNKNOWN_WORD: no runtime reads the format. USAGE: a shape or range must be
             given. BAD_DOCUMENT: the file is not such a model, or no job can run it.
         OSError: the file cannot be read.
     """
-    ending = Path(wanted.file_name).suffix.lower()
-    if ending not in FORMATS:
-        raise FleetmarkError(
-            ErrorKind.UNKNOWN_WORD,
-            f"cannot import a model with the file name ending {ending or '(none)'}",
-            wanted.file_name,
-            f"Supported endings: {', '.join(FORMATS)}",
-        )
-    model = check_model(file, wanted.file_name)
-    assert model is not None
-    needed = (
-        OnnxLimit(model.ir_version, model.opset) if isinstance(model, OnnxDescription) else None
-    )
+    model = description_of(file, wanted.file_name)
     try:
-        plan = plan_import(model, wanted.shapes, wanted.inputs)
+        plan = plan_import(
+            model, wanted.shapes, wanted.inputs, batch_axes=wanted.batch_axes, arrays=arrays
+        )
     except FleetmarkError as error:
         where = ": ".join(filter(None, (wanted.file_name, error.where)))
         raise FleetmarkError(error.kind, error.what, where, error.next_step) from error
-    return plan, needed
+    return plan, model
 
 
 def component_of(
@@ -92,8 +139,12 @@ def component_of(
     sha256: str,
     wanted: ImportRequest,
     limits: Mapping[str, OnnxLimit],
+    *,
+    external: Sequence[StoredFile] = (),
+    values: StoredFile | None = None,
+    arrays: Mapping[str, ArrayHead] | None = None,
 ) -> ImportedModel:
-    """Return the component of the model in `file`, which is in the blob store.
+    """Return the components of the model in `file`, which is in the blob store.
 
     Args:
         file: the model.
@@ -101,166 +152,84 @@ def component_of(
         wanted: properties that the operator gave.
         limits: what each version of ONNX Runtime in the catalog can run, the default first; empty
             if that is not known.
+        external: the stored files that hold its weights.
+        values: the stored archive with the values of its inputs.
+        arrays: the content of that archive.
 
     Raises:
-        FleetmarkError: as `plan_of`; also UNKNOWN_WORD: the name is not valid; NOTHING_FITS: no
-            version of the runtime can run the model.
+        FleetmarkError: as `plan_of`; also UNKNOWN_WORD: the name is not valid; BAD_DOCUMENT: no
+            version of the runtime can run the model, or a file with weights is missing.
         OSError: the file cannot be read.
     """
-    plan, needed = plan_of(file, wanted)
+    plan, model = plan_of(file, wanted, arrays)
     name = wanted.name or _NOT_A_NAME.sub("-", Path(wanted.file_name).stem.lower()).strip("-._")
     if not name or _NOT_A_NAME.search(name) or not name[0].isalnum() or len(name) > 80:
         what = f"{name[:80]!r} is not a valid component name"
         raise FleetmarkError(
             ErrorKind.UNKNOWN_WORD, what, "--name", "Use lowercase letters, digits, dots and dashes"
         )
-    runtime = required_version(needed, limits, wanted.file_name) if needed else ""
+    runtime = ""
+    if isinstance(model, OnnxDescription):
+        needed = OnnxLimit(model.ir_version, model.opset)
+        runtime = required_version(needed, limits, wanted.file_name)
+        _check_external(model.external, external, wanted.file_name)
     if runtime:
         note = f"the model needs onnxruntime {runtime} or newer, which its jobs use"
         plan = replace(plan, notes=(*plan.notes, note))
     plan = replace(plan, precision=wanted.precision or plan.precision)
-    ending = Path(wanted.file_name).suffix.lower()
-    text = _component(plan, name, ending, wanted, runtime)
-    size_bytes = file.stat().st_size
-    lines = [
-        "",
-        "[[artifacts]]",
-        f"name = {_text(f'{name}{ending}')}",
-        'role = "model"',
-        f"sha256 = {_text(sha256)}",
-        f"size_bytes = {size_bytes}",
-        "",
-        "# The import stored the file in the controller's blob store.",
-        "[[artifacts.locations]]",
-        f"provided = {_text(f'import {Path(wanted.file_name).name} again')}",
-        f"size_bytes = {size_bytes}",
-    ]
-    return ImportedModel(name, "\n".join([*text, *lines]) + "\n", plan)
+    own = StoredFile(Path(wanted.file_name).name, sha256, file.stat().st_size)
+    if values is not None:
+        values = replace(values, name=f"{name}-values.npz")
+    return ImportedModel(
+        name,
+        wanted,
+        (own, *external),
+        plan,
+        runtime,
+        values if plan.has_arrays else None,
+    )
 
 
-def _component(
-    plan: ImportPlan, name: str, ending: str, wanted: ImportRequest, runtime: str
-) -> list[str]:
-    form = ending[1:]
-    lines = [
-        'kind = "model"',
-        f"name = {_text(name)}",
-        f'version = "{FIRST_VERSION}"',
-        f"title = {_text(wanted.title or f'Imported from {wanted.file_name}')}",
-        'tags = ["imported"]',
-        f"license = {_text(wanted.license or 'unknown')}",
-    ]
-    if runtime:
-        lines += ["", "[[requires]]", 'role = "runtime"', 'component = "package/onnxruntime"']
-        lines += [f'version = ">={runtime}"']
-    lines += [
-        "",
-        "[model]",
-        f"task = {_text(wanted.task or 'speed')}",
-        f"precision = {_text(plan.precision)}",
-        f"format = {_text(form)}",
-        f"input = {_sample_table(plan.sample, plan.fixed_batch)}",
-    ]
-    if plan.constants:
-        lines += ["# All other inputs, which have the same values for each sample."]
-        lines += ["constants = [", *(f"  {_constant_table(one)}," for one in plan.constants), "]"]
-    lines += [f"output = {_output_table(plan.outputs[0])}"]
-    for group, word in (("precision", plan.precision), ("format", form)):
-        lines += ["", f"[variations.{_text(word)}]", f"group = {_text(group)}", "default = true"]
-        lines += [f"tags = [{_text(word)}]", f"set = {{ {group} = {_text(word)} }}"]
-    return lines
+def _check_external(named: Sequence[str], given: Sequence[StoredFile], where: str) -> None:
+    missing = sorted(set(named) - {file.name for file in given})
+    if missing:
+        raise FleetmarkError(
+            ErrorKind.BAD_DOCUMENT,
+            f"keeps weights in {missing[0][:80]!r}, which was not delivered",
+            where,
+            "Put the file into the folder of the model",
+        )
 
 
-FIRST_VERSION = "1.0"
-"""Version of an imported component until it is replaced."""
+def dataset_fit(dataset: Component, plan: ImportPlan) -> DatasetFit:
+    """Return how the samples of a data set become values of a model's sample input.
 
-SPEED = (("program", "raw-tensors"), ("dataset", "random-tensors"))
-"""Components that the benchmark of an imported model requires besides the model."""
-
-_BENCHMARK = """
-[benchmark]
-task = "speed"
-modes = ["performance"]
-
-[benchmark.scenarios]
-SingleStream = { metric = "latency_p90_ms" }
-Offline = { metric = "throughput_samples_per_s" }
-
-[benchmark.profiles.quick]
-submittable = false
-timeout_s = 600
-warmup_ms = 100
-calibration_ms = 200
-SingleStream = { min_duration_ms = 1000, min_query_count = 10 }
-Offline = { min_duration_ms = 1000, min_query_count = 1 }
-
-[benchmark.profiles.valid]
-submittable = false
-timeout_s = 7200
-warmup_ms = 2000
-calibration_ms = 5000
-SingleStream = { min_duration_ms = 600000, min_query_count = 100 }
-Offline = { min_duration_ms = 600000, min_query_count = 1, min_sample_count = 24576 }
-"""
+    Raises:
+        FleetmarkError: USAGE: they do not fit.
+    """
+    body, entry = dataset.body, plan.sample
+    wanted, stored = entry.sample_shape, tuple(body.get("shape", ()))
+    layout = str(body["layout"])
+    is_float = entry.dtype.startswith("float")
+    is_picture = layout in ("pictures", "cifar") or len(stored) == 3
+    first = len(wanted) == 3 and wanted[0] in _CHANNELS and wanted[2] not in _CHANNELS
+    what = ""
+    if layout in ("random", "tensors"):
+        what = f"layout {layout!r} has no samples of its own"
+    elif layout == "pictures":
+        if (wanted[0] if first else wanted[-1:] and wanted[-1]) != 3:
+            what = f"its samples are RGB pictures, and the input is {list(wanted)}"
+    elif _product(stored) != _product(wanted):
+        what = f"its samples are {list(stored)}, and the input is {list(wanted)}"
+    if what:
+        where = f"input {entry.name}"
+        raise FleetmarkError(ErrorKind.USAGE, f"{dataset.id} does not fit: {what}", where)
+    scale = _SCALES.get(str(body.get("dtype", "uint8")), 1.0) if is_float else 1.0
+    return DatasetFit("NCHW" if first and is_picture else "", scale)
 
 
-def benchmark_of(name: str) -> str:
-    """Return the `component.toml` of a benchmark that measures the speed of model `name`."""
-    lines = [
-        'kind = "benchmark"',
-        f"name = {_text(name)}",
-        'version = "1.0"',
-        f"title = {_text(f'Speed of the imported model {name}')}",
-        'tags = ["imported", "speed"]',
-        'license = "Apache-2.0"',
-    ]
-    for kind, component in (("model", name), *SPEED):
-        lines += [
-            "",
-            "[[requires]]",
-            f'role = "{kind}"',
-            f"component = {_text(f'{kind}/{component}')}",
-        ]
-    return "\n".join(lines) + "\n" + _BENCHMARK
-
-
-def _sample_table(entry: PlannedInput, fixed_batch: int) -> str:
-    axis = entry.shape.batch_axis
-    sizes = [size for place, size in enumerate(entry.shape.sizes) if place != axis]
-    parts = [f"name = {_text(entry.name)}", f"shape = {sizes}"]
-    if entry.dtype != "float32":
-        parts.append(f'dtype = "{entry.dtype}"')
-    if entry.values is not None:
-        parts.append(f"range = [{entry.values.low}, {entry.values.high}]")
-    if fixed_batch:
-        parts.append(f"batch = {fixed_batch}")
-    return f"{{ {', '.join(parts)} }}"
-
-
-def _constant_table(entry: PlannedInput) -> str:
-    assert entry.values is not None
-    parts = [f"name = {_text(entry.name)}", f"shape = {list(entry.shape.sizes)}"]
-    parts += [f'dtype = "{entry.dtype}"', f"value = {entry.values.low}"]
-    if entry.shape.batch_axis is not None:
-        parts.append(f"batch_axis = {entry.shape.batch_axis}")
-    return f"{{ {', '.join(parts)} }}"
-
-
-def _output_table(output: PlannedOutput) -> str:
-    parts = [f"name = {_text(output.name)}"] if output.name else []
-    sizes = [size for place, size in enumerate(output.sizes) if place != output.batch_axis]
-    # A shape that only a run shows is left out: a placeholder would look like a size.
-    if sizes and all(sizes) and output.batch_axis is not None:
-        parts.append(f"shape = {sizes}")
-        if len(sizes) == 1:
-            parts.append(f"classes = {sizes[0]}")
-    if output.dtype != "float32":
-        parts.append(f'dtype = "{output.dtype}"')
-    if output.batch_axis:
-        parts.append(f"batch_axis = {output.batch_axis}")
-    return f"{{ {', '.join(parts)} }}"
-
-
-def _text(value: str) -> str:
-    # A JSON string of printable characters is also a TOML string.
-    return json.dumps(printable(value), ensure_ascii=False)
+def _product(sizes: Sequence[int]) -> int:
+    found = 1
+    for size in sizes:
+        found *= size
+    return found

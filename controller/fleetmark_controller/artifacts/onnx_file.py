@@ -29,19 +29,19 @@ DTYPES = {
     **{23: "float4e2m1"},
 }
 # Nodes whose output has values of the first input; those of the first set keep its shape, too.
-_SAME_SHAPE = frozenset({"Cast", "DequantizeLinear", "Identity"})
-_SAME_VALUES = _SAME_SHAPE | {
+SAME_SHAPE = frozenset({"Cast", "DequantizeLinear", "Identity"})
+SAME_VALUES = SAME_SHAPE | {
     *("Expand", "Flatten", "Gather", "Reshape", "Slice", "Split", "Squeeze", "Tile"),
     *("Transpose", "Unsqueeze"),
 }
 # Nodes that look rows up in a table: the numbers of their inputs with the table and the indices.
-_LOOKUPS = {"Gather": (0, 1), "EmbedLayerNormalization": (2, 0)}
-_QUANTIZED = frozenset({"ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QuantizeLinear"})
+LOOKUPS = {"Gather": (0, 1), "EmbedLayerNormalization": (2, 0)}
+QUANTIZED = frozenset({"ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QuantizeLinear"})
 _MAX_NAME_BYTES = 16 << 20
 _MAX_NAMES = 200_000
 _MAX_TENSORS = 10_000
 _MAX_DIMENSIONS = 64
-_MAX_PLACES = 100
+_MAX_PLACES = 1000
 _MAX_VALUES = 64
 _ENTRY_BYTES = 64
 _USUAL_DIMENSIONS = 4
@@ -89,7 +89,7 @@ def read_onnx(path: Path) -> OnnxDescription:
         # Before IR version 4, weights also had to be listed among the inputs.
         tuple(tensor for tensor in walk.inputs if tensor.name not in walk.initializers),
         tuple(walk.outputs),
-        tuple(dict.fromkeys(walk.external)),
+        tuple(place for place in walk.external if place) or tuple(walk.external),
         walk.facts,
     )
 
@@ -112,7 +112,7 @@ class _Walk(ProtobufReader):
         self.inputs: list[Tensor] = []
         self.outputs: list[Tensor] = []
         self.initializers: set[str] = set()
-        self.external: list[str] = []
+        self.external: dict[str, None] = {}
         self.facts = GraphFacts()
         self.is_main = True
         self.name_bytes = 0
@@ -210,24 +210,24 @@ class _Walk(ProtobufReader):
         tensors: list[TensorHead],
     ) -> None:
         facts = self.facts
-        if kind in _QUANTIZED or kind.startswith("QLinear"):
+        if kind in QUANTIZED or kind.startswith("QLinear"):
             facts.has_quantized_nodes = True
         if kind == "Constant":
             for tensor in tensors[:1]:
                 self._count_name(outputs[0] if outputs else "")
                 facts.add_weight(outputs[0] if outputs else "", tensor.dtype, tensor.shape)
-        if kind in _SAME_VALUES and inputs:
+        if kind in SAME_VALUES and inputs:
             for output in outputs:
                 self._count_name(output)
                 self._count_name(inputs[0])
-                facts.sources[output] = (inputs[0], kind in _SAME_SHAPE)
+                facts.sources[output] = (inputs[0], kind in SAME_SHAPE)
         if kind == "Where" and len(inputs) > 2:
             # Exporters add the size of the table to negative indices with it.
             for output in outputs[:1]:
                 self._count_name(output)
                 self._count_name(inputs[2])
                 facts.sources[output] = (inputs[2], False)
-        table, indices = _LOOKUPS.get(kind, (0, 0))
+        table, indices = LOOKUPS.get(kind, (0, 0))
         if table != indices and len(inputs) > max(table, indices):
             self._count_name(inputs[table])
             self._count_name(inputs[indices])
@@ -314,9 +314,10 @@ class _Walk(ProtobufReader):
         return name
 
     def _note_place(self, place: str) -> None:
-        # One entry is enough to reject the model; further ones are only shown.
-        if len(self.external) < _MAX_PLACES:
-            self.external.append(place)
+        if place not in self.external:
+            if len(self.external) >= _MAX_PLACES:
+                raise NotOnnxError("keeps its weights in too many files")
+            self.external[place] = None
 
     def _kept(self, size: int) -> str:
         """Read a name that is kept in memory; the total size of such names is limited."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import math
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from fleetmark_controller.artifacts.flatbuffer_reader import FlatReader
 from fleetmark_controller.artifacts.model_graph import GraphFacts, Tensor
 from fleetmark_core.regular_file import open_regular
 
@@ -18,10 +19,15 @@ _DTYPES = {
     **{7: "int16", 8: "complex64", 9: "int8", 10: "float64", 11: "complex128", 12: "uint64"},
     **{13: "resource", 14: "variant", 15: "uint32", 16: "uint16", 17: "int4", 18: "bfloat16"},
 }
-_MAX_TENSORS = 1000
+_QUANTIZED = ("int8", "uint8", "int16")
 _MAX_PARTS = 100_000
 _MAX_DIMENSIONS = 64
-_MAX_NAME_BYTES = 400
+_SUBGRAPHS = 2
+"""Field of the model; the next four are fields of a subgraph."""
+_SAME_SHAPE = frozenset({6, 53})  # DEQUANTIZE, CAST
+# RESHAPE, GATHER, TRANSPOSE, SQUEEZE, STRIDED_SLICE, SLICE, TILE, EXPAND_DIMS
+_SAME_VALUES = _SAME_SHAPE | {22, 36, 39, 43, 45, 65, 69, 70}
+_SELECT = frozenset({64, 123})  # SELECT, SELECT_V2
 
 
 class NotTfliteError(ValueError):
@@ -60,7 +66,7 @@ def read_tflite(path: Path) -> TfliteDescription:
             graph = reader.table(reader.offset(0), _SUBGRAPHS, 0)
             sides = [
                 tuple(
-                    reader.tensor(reader.table(graph, _TENSORS, index))
+                    reader.quantized(reader.table(graph, _TENSORS, index))
                     for index in reader.numbers(graph, number)
                 )
                 for number in (_INPUTS, _OUTPUTS)
@@ -74,87 +80,17 @@ def read_tflite(path: Path) -> TfliteDescription:
     return TfliteDescription(sides[0], sides[1], facts)
 
 
-_SUBGRAPHS = 2
-"""Field of the model; the next four are fields of a subgraph."""
 _TENSORS, _INPUTS, _OUTPUTS, _OPERATORS = 0, 1, 2, 3
 _OPERATOR_CODES, _BUFFERS = 1, 4
-_SAME_SHAPE = frozenset({6, 53})  # DEQUANTIZE, CAST
-# RESHAPE, GATHER, TRANSPOSE, SQUEEZE, STRIDED_SLICE, SLICE, TILE, EXPAND_DIMS
-_SAME_VALUES = _SAME_SHAPE | {22, 36, 39, 43, 45, 65, 69, 70}
 _EMBEDDING_LOOKUP, _GATHER = 7, 36
-_SELECT = frozenset({64, 123})  # SELECT, SELECT_V2
 
 
-class _Flat:
-    """Reader of tables, vectors and strings of a flatbuffer.
-
-    An offset outside the file raises IndexError.
-
-    The file is read and not mapped, because a mapped file that is truncated meanwhile kills the
-    process.
-    """
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self.size_bytes = os.fstat(descriptor).st_size
-
-    def bytes(self, place: int, size: int) -> bytes:
-        """Return `size` bytes at `place`."""
-        if place < 0 or place + size > self.size_bytes:
-            raise IndexError("outside")
-        data = os.pread(self._descriptor, size, place)
-        if len(data) < size:
-            raise IndexError("outside")
-        return data
-
-    def number(self, form: str, place: int) -> int:
-        (value,) = struct.unpack(form, self.bytes(place, struct.calcsize(form)))
-        return int(value)
-
-    def offset(self, place: int) -> int:
-        return place + self.number("<I", place)
-
-    def field(self, table: int, number: int) -> int:
-        """Return the position of a table's field; 0 if the field is absent."""
-        index = table - self.number("<i", table)
-        size = self.number("<H", index)
-        if 4 + number * 2 >= size:
-            return 0
-        place = self.number("<H", index + 4 + number * 2)
-        return table + place if place else 0
-
-    def vector(self, table: int, number: int) -> tuple[int, int]:
-        """Return the position of a vector's first element, and the number of elements."""
-        place = self.field(table, number)
-        if not place:
-            return 0, 0
-        start = self.offset(place)
-        count = self.number("<I", start)
-        if start + 4 + count * 4 > self.size_bytes:
-            raise IndexError("outside")
-        return start + 4, count
-
-    def table(self, table: int, number: int, index: int) -> int:
-        """Return the position of the table `index` in a vector of tables."""
-        start, count = self.vector(table, number)
-        if not 0 <= index < count:
-            raise IndexError("outside")
-        return self.offset(start + 4 * index)
-
-    def numbers(self, table: int, number: int) -> list[int]:
-        start, count = self.vector(table, number)
-        if count > _MAX_TENSORS:
-            raise IndexError("outside")
-        return list(struct.unpack(f"<{count}i", self.bytes(start, 4 * count))) if count else []
+class _Flat(FlatReader):
+    """Reader of a TFLite model's flatbuffer."""
 
     def tensor(self, table: int) -> Tensor:
         place = self.field(table, 1)
         kind = self.number("<B", place) if place else 0
-        name = self.field(table, 3)
-        text = b""
-        if name:
-            start = self.offset(name)
-            text = self.bytes(start + 4, min(self.number("<I", start), _MAX_NAME_BYTES))
         sizes = self.numbers(table, 0)
         # Where it has an entry of -1, the size in the shape is only a placeholder of 1.
         signature = self.numbers(table, 7)
@@ -163,7 +99,22 @@ class _Flat:
         if len(sizes) > _MAX_DIMENSIONS:
             raise IndexError("outside")
         shape = tuple(max(size, 0) for size in sizes)
-        return Tensor(text.decode(errors="replace"), _DTYPES.get(kind, ""), shape)
+        return Tensor(self.text(table, 3), _DTYPES.get(kind, ""), shape)
+
+    def quantized(self, table: int) -> Tensor:
+        """Return an input or output, with its quantization if it has one."""
+        tensor = self.tensor(table)
+        field = self.field(table, 4)
+        if not field or tensor.dtype not in _QUANTIZED:
+            return tensor
+        parameters = self.offset(field)
+        scales, count = self.vector(parameters, 2)
+        points, zeros = self.vector(parameters, 3)
+        scale = struct.unpack("<f", self.bytes(scales, 4))[0] if count == 1 else 0.0
+        if not scale > 0 or not math.isfinite(scale):
+            return tensor
+        point = self.number("<q", points) if zeros == 1 else 0
+        return replace(tensor, quantization=(float(scale), point))
 
 
 class _GraphReader:

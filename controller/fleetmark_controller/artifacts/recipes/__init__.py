@@ -20,6 +20,8 @@ from typing import Any, Protocol
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 NAMES = {
+    "array-pictures": "array_pictures",
+    "file-starts": "file_starts",
     "idx-selection": "idx_selection",
     "labelled-pictures": "labelled_pictures",
     "python-archive": "python_archive",

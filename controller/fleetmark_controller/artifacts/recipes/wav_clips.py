@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import io
 import wave
-import zipfile
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -20,8 +19,7 @@ from typing import Any
 import numpy as np
 
 from fleetmark_controller.artifacts import from_deb
-
-_TIME = (1980, 1, 1, 0, 0, 0)
+from fleetmark_controller.artifacts.recipes.npz_file import write_npz
 
 
 def make(options: Mapping[str, Any], folder: Path, limit_bytes: int) -> Path:
@@ -45,18 +43,8 @@ def make(options: Mapping[str, Any], folder: Path, limit_bytes: int) -> Path:
             classes += [number] * len(found)
     if not clips:
         raise ValueError("no file contains a clip")
-    target = folder / "clips.npz"
     arrays = {"x": np.stack(clips).astype("<i2"), "y": np.array(classes, np.uint8)}
-    # Stored and without times, because NumPy's own archives differ between versions.
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
-        for name, array in arrays.items():
-            data = io.BytesIO()
-            np.lib.format.write_array(data, array, version=(1, 0))
-            entry = zipfile.ZipInfo(f"{name}.npy", _TIME)
-            entry.create_system = 3
-            entry.external_attr = 0o100644 << 16
-            archive.writestr(entry, data.getvalue())
-    return target
+    return write_npz(folder / "clips.npz", arrays)
 
 
 def _sound(data: bytes, name: str, rate_hz: int) -> Any:

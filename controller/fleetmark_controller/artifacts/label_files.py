@@ -1,0 +1,116 @@
+"""Labels of samples: a CSV file of names and classes, and a list of class names."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from fleetmark_controller.artifacts.value_archive import values_error
+from fleetmark_core.errors import FleetmarkError
+from fleetmark_core.regular_file import read_regular
+from fleetmark_core.suggest import hint
+
+MAX_SAMPLES = 1_000_000
+MAX_CLASSES = 1_000_000
+_MAX_BYTES = 64 << 20
+_HEADERS = ("file", "filename", "name", "image", "path")
+_INDEX = re.compile(r"[0-9]{1,7}")
+
+
+def read_labels(path: Path, files: Collection[str], classes: Sequence[str] = ()) -> dict[str, int]:
+    """Return the class of each file, from lines `name,class`.
+
+    A class is its number, from 0, or its name in `classes`. A first line that begins with `file`
+    or `name` is a header.
+
+    Args:
+        path: the CSV file.
+        files: names of the samples' files.
+        classes: names of all classes, in the order of the model's outputs.
+
+    Raises:
+        FleetmarkError: USAGE: the file is damaged or too large, names an unknown file or class, or
+            leaves a sample without label.
+    """
+    where = str(path)
+    known = set(files)
+    numbers = {name: number for number, name in enumerate(classes)}
+    found: dict[str, int] = {}
+    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
+    try:
+        for row in reader:
+            line = reader.line_num
+            if not row or (
+                line == 1 and row[0].strip().lower() in _HEADERS and row[0] not in known
+            ):
+                continue
+            if len(row) != 2:
+                raise _line_error(where, line, f"has {len(row)} columns, expected name and class")
+            name, text = row[0].strip(), row[1].strip()
+            if name not in known:
+                what = f"labels {name[:80]!r}, which is not a picture of the data set"
+                raise _line_error(where, line, what, hint(name[:80], sorted(known)[:1000]))
+            if name in found:
+                raise _line_error(where, line, f"labels {name[:80]!r} a second time")
+            found[name] = _class(text, numbers, where, line)
+            # Each row names another file, so that there are no more rows than files.
+    except csv.Error as error:
+        raise _line_error(where, reader.line_num, f"is not CSV: {error}"[:200]) from error
+    missing = sorted(known - set(found))
+    if missing:
+        raise values_error(
+            where, f"has no label for {missing[0][:80]!r} ({len(missing):,} files without label)"
+        )
+    return found
+
+
+def read_classes(path: Path) -> tuple[str, ...]:
+    """Return the names of all classes, one a line, in the order of the model's outputs.
+
+    Raises:
+        FleetmarkError: USAGE: the file is damaged or too large, or a name is empty or not unique.
+    """
+    where = str(path)
+    names = [line.strip() for line in _text(path).removesuffix("\n").split("\n")]
+    if len(names) > MAX_CLASSES:
+        raise values_error(where, f"has more than {MAX_CLASSES:,} classes")
+    seen: dict[str, int] = {}
+    for number, name in enumerate(names, 1):
+        if not name:
+            raise _line_error(where, number, "has no name")
+        if name in seen:
+            what = f"has the name {name[:80]!r} of line {seen[name]} again"
+            raise _line_error(where, number, what)
+        seen[name] = number
+    return tuple(names)
+
+
+def _class(text: str, numbers: Mapping[str, int], where: str, line: int) -> int:
+    if text in numbers:
+        return numbers[text]
+    if _INDEX.fullmatch(text) and not (numbers and int(text) >= len(numbers)):
+        return int(text)
+    next_step = hint(text[:80], list(numbers)[:10_000])
+    if not numbers:
+        next_step = "Give the number of the class, or the names of all classes with --classes"
+    raise _line_error(where, line, f"{text[:80]!r} is not a class", next_step)
+
+
+def _text(path: Path) -> str:
+    where = str(path)
+    try:
+        data = read_regular(path, _MAX_BYTES)
+    except OSError as error:
+        raise values_error(where, f"cannot be read: {error.strerror or error}") from error
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise values_error(where, "is not text in UTF-8") from error
+
+
+def _line_error(where: str, line: int, what: str, next_step: str = "") -> FleetmarkError:
+    error = values_error(f"{where}:{line}", what)
+    return FleetmarkError(error.kind, error.what, error.where, next_step)

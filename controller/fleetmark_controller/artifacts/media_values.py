@@ -1,0 +1,143 @@
+"""Values of an input from raw bytes, a WAV file or a picture."""
+
+from __future__ import annotations
+
+import math
+import wave
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fleetmark_controller.artifacts.import_plan import PlannedInput
+from fleetmark_controller.artifacts.value_archive import MAX_BYTES, values_error
+from fleetmark_core.regular_file import open_regular, read_regular
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Array = npt.NDArray[Any]
+
+_MAX_PICTURE_BYTES = 64 << 20
+_MAX_PIXELS = 100_000_000
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+def raw_rows(path: Path, entry: PlannedInput) -> Array:
+    """Return the samples of a file of bytes, in the type and byte order of a little-endian device.
+
+    Raises:
+        FleetmarkError: USAGE: its size is not that of whole samples, or it has NaN values.
+    """
+    import numpy as np
+
+    where = str(path)
+    dtype = np.dtype(entry.dtype)
+    size = math.prod(entry.array_shape) * dtype.itemsize
+    try:
+        data = read_regular(path, MAX_BYTES)
+    except OSError as error:
+        raise values_error(where, f"cannot be read: {error.strerror or error}") from error
+    if not data or len(data) % size:
+        raise values_error(
+            where,
+            f"has {len(data):,} bytes, and a sample of input {entry.name} "
+            f"({entry.dtype} {list(entry.array_shape)}) has {size:,}",
+        )
+    if dtype.kind == "b" and any(byte > 1 for byte in data):
+        raise values_error(where, f"input {entry.name}: has bytes other than 0 and 1")
+    rows = np.frombuffer(data, dtype.newbyteorder("<")).astype(dtype)
+    if dtype.kind == "f" and not np.isfinite(rows).all():
+        raise values_error(where, f"input {entry.name}: has NaN or infinite values")
+    return rows.reshape(-1, *entry.array_shape)
+
+
+def wave_rows(path: Path, entry: PlannedInput) -> Array:
+    """Return the windows of a WAV file, each as long as a sample; the last one is filled up.
+
+    Channels are averaged. An input of floating-point numbers gets values from -1 to 1.
+
+    Raises:
+        FleetmarkError: USAGE: the file is damaged, or the input takes another type.
+    """
+    import numpy as np
+
+    where = str(path)
+    try:
+        with open_regular(path) as file, wave.open(file, "rb") as sound:
+            width, channels = sound.getsampwidth(), sound.getnchannels()
+            if sound.getnframes() * width * channels > MAX_BYTES:
+                raise values_error(where, f"has more than {MAX_BYTES >> 20} MiB of sound")
+            data = sound.readframes(sound.getnframes())
+    except (wave.Error, EOFError, OSError, ValueError, RuntimeError) as error:
+        raise values_error(where, f"is not a WAV file of PCM: {error}"[:300]) from error
+    if not data or len(data) % (width * channels):
+        raise values_error(where, "has no whole frames of sound")
+    if width == 1:
+        values = (np.frombuffer(data, np.uint8).astype(np.int32) - 128) << 24
+    else:
+        padded = np.zeros((len(data) // width, 4), np.uint8)
+        padded[:, 4 - width :] = np.frombuffer(data, np.uint8).reshape(-1, width)
+        values = padded.view("<i4")[:, 0].astype(np.int32)
+    mono = values.reshape(-1, channels).mean(axis=1)
+    if np.dtype(entry.dtype).kind == "f":
+        mono = mono / 2**31
+    elif entry.dtype == "int16":
+        mono = np.floor(mono / 2**16)
+    else:
+        what = f"input {entry.name} takes {entry.dtype}, and sound is float or int16"
+        raise values_error(where, what)
+    length = math.prod(entry.array_shape)
+    rows = np.zeros(-(-len(mono) // length) * length, np.dtype(entry.dtype))
+    rows[: len(mono)] = mono
+    return rows.reshape(-1, *entry.array_shape)
+
+
+def picture_rows(path: Path, entry: PlannedInput) -> Array:
+    """Return a PNG or JPEG picture as one sample, scaled to the input's height and width.
+
+    The input is [height, width], or has 1, 3 or 4 channels as first or last axis. An input of
+    floating-point numbers gets values from 0 to 1, int8 those from -128 to 127.
+
+    Raises:
+        FleetmarkError: USAGE: the file is damaged or too large, or the input is not one of a
+            picture.
+    """
+    import io
+    import warnings
+
+    import numpy as np
+    from PIL import Image
+
+    where, shape = str(path), entry.array_shape
+    while len(shape) > 3 and shape[0] == 1:
+        shape = shape[1:]
+    first = len(shape) == 3 and shape[0] in _MODES and shape[2] not in _MODES
+    channels = 1 if len(shape) == 2 else shape[0 if first else -1] if len(shape) == 3 else 0
+    if channels not in _MODES:
+        what = f"input {entry.name} {list(entry.array_shape)} is not that of a picture"
+        raise values_error(where, what)
+    height, width = shape[1:] if first else shape[:2]
+    try:
+        data = read_regular(path, _MAX_PICTURE_BYTES)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as opened:
+                if opened.width * opened.height > _MAX_PIXELS:
+                    raise values_error(where, f"has more than {_MAX_PIXELS:,} pixels")
+                picture = opened.convert(_MODES[channels])
+                picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Warning) as error:
+        raise values_error(where, f"is not a PNG or JPEG picture: {error}"[:300]) from error
+    pixels = np.asarray(picture, np.uint8).reshape(height, width, channels)
+    dtype = np.dtype(entry.dtype)
+    if dtype.kind == "f":
+        values: Any = (pixels / np.float32(255)).astype(dtype)
+    elif entry.dtype == "int8":
+        values = (pixels.astype(np.int16) - 128).astype(np.int8)
+    elif dtype.kind in "iu":
+        values = pixels.astype(dtype)
+    else:
+        raise values_error(where, f"input {entry.name} takes {entry.dtype}, not pixels")
+    if first:
+        values = np.moveaxis(values, -1, 0)
+    made: Array = np.ascontiguousarray(values.reshape(1, *entry.array_shape))
+    return made

@@ -1,0 +1,267 @@
+"""Preparation of pictures for a model, as `--preprocess` describes it.
+
+It happens once, at the import. Devices get the prepared values: they need no library for pictures,
+and the versions of such a library, which scale pictures differently, cannot change the accuracy.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fleetmark_controller.artifacts.model_graph import Tensor
+from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.suggest import hint
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from PIL.Image import Image
+
+    Array = npt.NDArray[Any]
+
+OPTION = "--preprocess"
+FITS = ("resize", "letterbox", "crop")
+COLORS = ("rgb", "bgr", "gray")
+LAYOUTS = ("nchw", "nhwc")
+_KEYS = (*FITS, "mean", "scale", "color", "layout")
+_SIZE = re.compile(r"([1-9][0-9]{0,4})(?:x([1-9][0-9]{0,4}))?", re.IGNORECASE)
+_NUMBER = re.compile(r"[-+]?[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]{1,3})?")
+_PAD = 114
+"""Gray of the borders of a letterbox, as usual for YOLO models."""
+_CROP = 0.875
+"""Share of the shorter side that a crop keeps, as usual for ImageNet."""
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How pixels from 0 to 255 become values: `(pixel - mean) * scale`, by channel or for all."""
+
+    fit: str = "resize"
+    size: tuple[int, int] | None = None
+    """Height and width; None: those of the input."""
+    mean: tuple[float, ...] = ()
+    """Empty: 0, or 128 for an input of int8 without a quantization."""
+    scale: tuple[float, ...] = ()
+    """Empty: 1/255 for real numbers, 1 for integers."""
+    color: str = ""
+    """Empty: rgb for three channels, gray for one."""
+    layout: str = ""
+    """Empty: that of the input's shape."""
+
+
+@dataclass(frozen=True)
+class PictureShape:
+    """Height, width, channels and order of the axes of an input for pictures."""
+
+    height: int
+    width: int
+    channels: int
+    is_first: bool
+    """True if the channels are the first axis of a sample."""
+
+
+def parse_preprocess(text: str) -> Preprocess:
+    """Return the steps of a text such as `resize=224,mean=127.5,scale=0.0078,layout=nchw`.
+
+    Raises:
+        FleetmarkError: USAGE: a step is unknown, is given twice, or has an invalid value.
+    """
+    found: dict[str, str] = {}
+    for part in text.split(",") if text else ():
+        key, separator, value = part.strip().partition("=")
+        if not separator or key not in _KEYS:
+            raise _invalid_error(
+                f"{part[:80]!r} is not a step",
+                hint(key[:80], _KEYS) or f"The steps are {', '.join(_KEYS)}",
+            )
+        if key in found:
+            raise _invalid_error(f"{key} is given twice")
+        found[key] = value
+    fits = [key for key in FITS if key in found]
+    if len(fits) > 1:
+        raise _invalid_error(f"{fits[0]} and {fits[1]} exclude each other")
+    return Preprocess(
+        fits[0] if fits else "resize",
+        _size(found[fits[0]]) if fits else None,
+        _numbers("mean", found),
+        _numbers("scale", found),
+        _one_of("color", found, COLORS),
+        _one_of("layout", found, LAYOUTS),
+    )
+
+
+def picture_shape(name: str, sizes: tuple[int, ...], steps: Preprocess) -> PictureShape:
+    """Return the shape of the pictures that an input takes.
+
+    Args:
+        name: name of the input.
+        sizes: shape of one sample.
+        steps: the preparation.
+
+    Raises:
+        FleetmarkError: USAGE: the input does not take pictures, or other ones than described.
+    """
+    allowed = {"gray": (1,), "": (1, 3)}.get(steps.color, (3,))
+    layouts = [steps.layout] if steps.layout else list(LAYOUTS)
+    orders = {"nchw": (0, 1, 2), "nhwc": (2, 0, 1)}
+    found: list[PictureShape] = []
+    if len(sizes) == 3:
+        for layout in layouts:
+            channels, height, width = (sizes[place] for place in orders[layout])
+            if channels in allowed:
+                found.append(PictureShape(height, width, channels, layout == "nchw"))
+    elif len(sizes) == 2 and 1 in allowed and not steps.layout:
+        found.append(PictureShape(*sizes, 1, False))
+    if len(found) != 1:
+        what = "takes pictures in either layout" if found else "does not take such pictures"
+        raise _invalid_error(
+            f"input {name} {list(sizes)} {what}",
+            "Give layout=nchw or layout=nhwc, and color=rgb, bgr or gray",
+        )
+    shape = found[0]
+    if steps.size is not None and steps.size != (shape.height, shape.width):
+        raise _invalid_error(
+            f"{steps.fit}={steps.size[0]}x{steps.size[1]} does not fit input {name}, which takes "
+            f"{shape.height}x{shape.width}"
+        )
+    for key, values in (("mean", steps.mean), ("scale", steps.scale)):
+        if len(values) not in (0, 1, shape.channels):
+            raise _invalid_error(f"{key} has {len(values)} values for {shape.channels} channels")
+    return shape
+
+
+def open_picture_shape(tensor: Tensor, steps: Preprocess) -> tuple[int, ...]:
+    """Return the shape of an input with open dimensions that the steps give; empty if none."""
+    sizes = tensor.shape
+    if not tensor.has_rank or len(sizes) != 4 or all(sizes[1:]) or steps.size is None:
+        return ()
+    first = steps.layout == "nchw" or (not steps.layout and sizes[1] in (1, 3))
+    channels = (sizes[1] if first else sizes[3]) or (1 if steps.color == "gray" else 3)
+    batch = sizes[0] or 1
+    return (batch, channels, *steps.size) if first else (batch, *steps.size, channels)
+
+
+def fit_picture(picture: Image, shape: PictureShape, steps: Preprocess) -> Array:
+    """Return the pixels of a picture in the input's size, as [height, width, channels] of uint8."""
+    import numpy as np
+    from PIL import Image
+
+    picture = picture.convert("L" if shape.channels == 1 else "RGB")
+    size = (shape.width, shape.height)
+    if picture.size != size and steps.fit == "resize":
+        picture = picture.resize(size, Image.Resampling.BILINEAR)
+    elif picture.size != size:
+        ratios = (shape.width / picture.width, shape.height / picture.height)
+        factor = min(ratios) if steps.fit == "letterbox" else max(ratios) / _CROP
+        scaled = [max(1, round(side * factor)) for side in picture.size]
+        box = ((scaled[0] - size[0]) // 2, (scaled[1] - size[1]) // 2)
+        if steps.fit == "letterbox":
+            scaled = [min(side, most) for side, most in zip(scaled, size, strict=True)]
+            inner = picture.resize((scaled[0], scaled[1]), Image.Resampling.BILINEAR)
+            color: Any = _PAD if shape.channels == 1 else (_PAD,) * 3
+            picture = Image.new(picture.mode, size, color)
+            picture.paste(inner, ((size[0] - scaled[0]) // 2, (size[1] - scaled[1]) // 2))
+        else:
+            # Only the part that is kept is computed: a narrow picture may be very long.
+            left, top = box[0] / factor, box[1] / factor
+            edges = (left, top, left + size[0] / factor, top + size[1] / factor)
+            picture = picture.resize(size, Image.Resampling.BILINEAR, edges)
+    pixels = np.asarray(picture, np.uint8).reshape(shape.height, shape.width, shape.channels)
+    return pixels[..., ::-1] if steps.color == "bgr" else pixels
+
+
+def to_values(pixels: Array, shape: PictureShape, steps: Preprocess, tensor: Tensor) -> Array:
+    """Return pixels [height, width, channels] as values of an input, in its layout and type.
+
+    An input with a quantization gets real numbers that are quantized with it, as in the harness.
+
+    Raises:
+        FleetmarkError: USAGE: the type cannot hold the values.
+    """
+    import numpy as np
+
+    dtype = np.dtype(tensor.dtype)
+    is_real = dtype.kind == "f" or tensor.quantization is not None
+    mean = steps.mean or ((0.0,) if is_real or tensor.dtype != "int8" else (128.0,))
+    # Without a scale, pixels are divided: a product with 1/255 would differ in the last bit.
+    values = pixels.astype(np.float32) - np.array(mean, np.float32)
+    if steps.scale:
+        values = values * np.array(steps.scale, np.float32)
+    elif is_real:
+        values = values / np.float32(255)
+    made = typed(values, tensor, OPTION)
+    return np.moveaxis(made, -1, 0) if shape.is_first else made
+
+
+def typed(values: Array, tensor: Tensor, where: str) -> Array:
+    """Return real numbers in the type of an input: rounded, and quantized if it is.
+
+    Raises:
+        FleetmarkError: USAGE: they are not finite, or the type cannot hold them.
+    """
+    import numpy as np
+
+    dtype = np.dtype(tensor.dtype)
+    if not np.isfinite(values).all():
+        raise FleetmarkError(
+            ErrorKind.USAGE, f"input {tensor.name}: has NaN or infinite values", where
+        )
+    if tensor.quantization is not None:
+        scale, point = tensor.quantization
+        limits = np.iinfo(dtype)
+        quantized = np.rint(values / np.float32(scale)) + point
+        clipped: Array = np.clip(quantized, limits.min, limits.max).astype(dtype)
+        return clipped
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            made = values.astype(dtype)
+        fits = bool(np.isfinite(made).all())
+    elif dtype.kind in "iu":
+        rounded = np.rint(values)
+        limits = np.iinfo(dtype)
+        fits = bool(((rounded >= limits.min) & (rounded <= limits.max)).all())
+        made = rounded.astype(dtype) if fits else rounded
+    else:
+        fits, made = False, values
+    if not fits:
+        what = f"input {tensor.name}: values from {values.min():g} to {values.max():g} do not fit"
+        raise FleetmarkError(ErrorKind.USAGE, f"{what} into {tensor.dtype}", where)
+    return made
+
+
+def _size(text: str) -> tuple[int, int]:
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise _invalid_error(f"{text[:80]!r} is not a size", "Give 224, or HEIGHTxWIDTH")
+    return int(match[1]), int(match[2] or match[1])
+
+
+def _numbers(key: str, found: Mapping[str, str]) -> tuple[float, ...]:
+    if key not in found:
+        return ()
+    parts = found[key].split(":")
+    values = [float(part) if _NUMBER.fullmatch(part[:41]) else math.nan for part in parts[:5]]
+    if not all(map(math.isfinite, values)) or len(parts) not in (1, 3):
+        raise _invalid_error(
+            f"{key}={found[key][:80]!r} is not a number, nor one for each channel",
+            f"Give {key}=127.5, or {key}=123.7:116.3:103.5",
+        )
+    if key == "scale" and not all(values):
+        raise _invalid_error("scale=0 makes all values equal")
+    return tuple(values)
+
+
+def _one_of(key: str, found: Mapping[str, str], allowed: tuple[str, ...]) -> str:
+    value = found.get(key, "")
+    if key in found and value not in allowed:
+        raise _invalid_error(
+            f"{key}={value[:80]!r} is not one of {', '.join(allowed)}", hint(value[:80], allowed)
+        )
+    return value
+
+
+def _invalid_error(what: str, next_step: str = "") -> FleetmarkError:
+    return FleetmarkError(ErrorKind.USAGE, what, OPTION, next_step)
