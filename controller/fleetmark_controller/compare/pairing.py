@@ -50,6 +50,8 @@ class PairedSamples:
     paired: bool
     accuracy_a: float | None = None
     accuracy_b: float | None = None
+    accuracy_metric: str = ""
+    """Empty if it is unknown, or differs between runs; then both accuracies are unknown, too."""
     left_out: int = 0
     doubtful: int = 0
 
@@ -79,7 +81,8 @@ def match(
     """Match the results of both sides.
 
     Properties by which the sides were narrowed differently differ on purpose, so they need not
-    agree. An empty `metric` means LoadGen's official one.
+    agree. Neither need the model, its precision and the data set of benchmarks that differ on
+    purpose. An empty `metric` means LoadGen's official one.
     """
     free = {
         name
@@ -88,6 +91,8 @@ def match(
     }
     if free & {"device", *_DEVICE_FIELDS}:
         free |= {"device"}
+    if "benchmark" in free:
+        free |= _of_benchmark(a, b)
     same_campaign = {row["campaign_id"] for row in a} == {row["campaign_id"] for row in b}
     groups_a, groups_b = _grouped(a, free), _grouped(b, free)
     found = [
@@ -103,6 +108,15 @@ def match(
 
 
 Key = tuple[str, str]
+
+
+def _of_benchmark(a: Sequence[Row], b: Sequence[Row]) -> set[str]:
+    """Return the properties that differ with the benchmark: each side has one value of them."""
+    return {
+        name
+        for name in ("model", "precision", "dataset")
+        if len({fact(row, name) for row in a}) == len({fact(row, name) for row in b}) == 1
+    }
 
 
 def _grouped(rows: Sequence[Row], free: set[str]) -> Mapping[Key, list[Row]]:
@@ -126,6 +140,9 @@ def _found(key: Key, a: list[Row], b: list[Row], metric: str, may_pair: bool) ->
     column = metric or "metric_value"
     good_a, good_b = _evidence(a, column), _evidence(b, column)
     counted = (*good_a, *good_b)
+    metrics = {str(row.get("accuracy_metric") or "") for row in (*a, *b)} - {""}
+    # Figures of different metrics cannot be compared.
+    is_mixed = len(metrics) > 1
     return PairedSamples(
         device=key[0],
         configuration=key[1],
@@ -133,8 +150,9 @@ def _found(key: Key, a: list[Row], b: list[Row], metric: str, may_pair: bool) ->
         a=tuple(float(row[column]) for row in good_a),
         b=tuple(float(row[column]) for row in good_b),
         paired=may_pair and _alternate(good_a, good_b),
-        accuracy_a=_accuracy(a),
-        accuracy_b=_accuracy(b),
+        accuracy_a=None if is_mixed else _accuracy(a),
+        accuracy_b=None if is_mixed else _accuracy(b),
+        accuracy_metric="" if is_mixed else "".join(metrics),
         left_out=len(a) + len(b) - len(counted),
         doubtful=sum(row["condition"] == "suspicious" for row in counted),
     )
@@ -144,7 +162,10 @@ def _evidence(rows: Sequence[Row], column: str) -> list[Row]:
     good = [
         row
         for row in rows
-        if row["loadgen_validity"] == "VALID" and _positive(row[column]) and row["started_at"]
+        if row["loadgen_validity"] == "VALID"
+        and not row["estimate_reason"]
+        and _positive(row[column])
+        and row["started_at"]
     ]
     return sorted(good, key=lambda row: str(row["started_at"]))
 

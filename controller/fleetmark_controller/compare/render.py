@@ -93,6 +93,7 @@ def plain(verdict: ComparisonRow, bounds: Sequence[Bound]) -> dict[str, object]:
         "doubtful": verdict.doubtful,
         "accuracy_a": verdict.accuracy_a,
         "accuracy_b": verdict.accuracy_b,
+        "accuracy_metric": verdict.accuracy_metric or None,
         "failed": any(bound.broken_by(verdict) for bound in bounds),
     }
 
@@ -152,9 +153,11 @@ def _runs(verdict: ComparisonRow) -> str:
 def _accuracy(verdict: ComparisonRow) -> str | None:
     if verdict.accuracy_a is None or verdict.accuracy_b is None:
         return None
+    # The usual metric needs no name.
+    name = "" if verdict.accuracy_metric in ("", "top-1") else f" {verdict.accuracy_metric}"
     if verdict.accuracy_a == verdict.accuracy_b:
-        return f"{verdict.accuracy_a:.4g}"
-    return f"{verdict.accuracy_a:.4g} → {verdict.accuracy_b:.4g}"
+        return f"{verdict.accuracy_a:.4g}{name}"
+    return f"{verdict.accuracy_a:.4g} → {verdict.accuracy_b:.4g}{name}"
 
 
 def _count(number: int, what: str) -> str:

@@ -12,6 +12,7 @@ FIGURES = (
     *("metric_value", "latency_mean_ms", "latency_p50_ms", "latency_p90_ms", "latency_p99_ms"),
     *("throughput_samples_per_s", "accuracy", "energy_j", "energy_per_query_j"),
     *("power_mean_w", "peak_memory_bytes", "temperature_start_c", "temperature_max_c"),
+    *("load_ms", "first_inference_ms", "warmup_ms", "steady_state_ms", "load_memory_bytes"),
 )
 VERDICTS = ("loadgen_validity", "condition")
 
@@ -23,6 +24,7 @@ _OWN = (
     "program_result.computed_sample_count",
     *("program_result.start_unix_ns", "program_result.peak_memory_bytes"),
     *("program_result.calibration", "program_result.search", "program_result.loadgen_user_conf"),
+    *("program_result.phases", "program_result.load_memory_bytes", "program_result.operators"),
     *("program_result.warmup_count", "capabilities.storage.free_bytes"),
     *("capabilities.storage.cache_bytes", "energy_by_source_j", "telemetry.began_unix_ns"),
     *("stable.waited_s", "stable.before_c", "stable.start_c", "stable.began_because"),

@@ -45,6 +45,7 @@ class ComparisonRow:
     why: str = ""
     accuracy_a: float | None = None
     accuracy_b: float | None = None
+    accuracy_metric: str = ""
     left_out: int = 0
     doubtful: int = 0
 
@@ -127,6 +128,7 @@ def _of_device(found: PairedSamples) -> ComparisonRow:
         why=_why(found),
         accuracy_a=found.accuracy_a,
         accuracy_b=found.accuracy_b,
+        accuracy_metric=found.accuracy_metric,
         left_out=found.left_out,
         doubtful=found.doubtful,
     )

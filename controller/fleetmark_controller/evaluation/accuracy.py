@@ -1,8 +1,9 @@
-"""Recompute top-1 accuracy from LoadGen's accuracy log and the data set's labels."""
+"""Recompute top-K accuracy from LoadGen's accuracy log and the data set's labels."""
 
 from __future__ import annotations
 
 import gzip
+import re
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     Integers = NDArray[np.int64]
 
 METRIC = "top-1"
+_TOP = re.compile(r"top-([1-9][0-9]?)")
 _CIFAR_RECORD = 1 + 3 * 32 * 32
 # Errors that zipfile and gzip raise for damaged, encrypted or unsupported files.
 _UNREADABLE = (
@@ -125,8 +127,20 @@ def _idx(file: BinaryIO) -> NDArray[Any]:
     return np.frombuffer(body, np.uint8)
 
 
-def top_1(answers: Answers, labels: Integers, expected: int | None = None) -> RecomputedAccuracy:
-    """Compare answers with labels.
+def words_of(metric: str) -> int:
+    """Return the number of classes that an answer has for a metric: K of top-K.
+
+    Raises:
+        IngestError: there is no such metric.
+    """
+    match = _TOP.fullmatch(metric)
+    if match is None:
+        raise IngestError(f"metric {excerpt(metric)} is not known")
+    return int(match[1])
+
+
+def top_k(answers: Answers, labels: Integers, expected: int | None = None) -> RecomputedAccuracy:
+    """Compare answers with labels: one of the classes of an answer must be that of the sample.
 
     Args:
         answers: Classes that the program answered, by sample.
@@ -135,8 +149,8 @@ def top_1(answers: Answers, labels: Integers, expected: int | None = None) -> Re
             number or the number of labels, whichever is higher.
 
     Raises:
-        IngestError: there is no answer, an index that the data set lacks, or a sample was answered
-            twice.
+        IngestError: there is no answer, an index that the data set lacks, a sample was answered
+            twice, or an answer has a class twice.
     """
     import numpy as np
 
@@ -150,7 +164,11 @@ def top_1(answers: Answers, labels: Integers, expected: int | None = None) -> Re
         )
     if np.unique(answers.indices).size != answers.indices.size:
         raise IngestError("answers a sample twice", "mlperf_log_accuracy.json")
-    correct = int(np.count_nonzero(labels[answers.indices] == answers.classes))
+    classes = answers.classes.reshape(len(answers.indices), -1)
+    hits = labels[answers.indices][:, None] == classes
+    if (hits.sum(axis=-1) > 1).any():
+        raise IngestError("has an answer with a class twice", "mlperf_log_accuracy.json")
+    correct = int(np.count_nonzero(hits.any(axis=-1)))
     return RecomputedAccuracy(
         correct, int(answers.indices.size), max(expected or 0, int(labels.size))
     )

@@ -47,6 +47,15 @@ CODES: Mapping[str, str] = {
 }
 
 Reason = dict[str, Any]
+THROTTLES: Mapping[int, str] = {
+    1: "under-voltage",
+    2: "CPU clock capped",
+    4: "throttled",
+    8: "soft temperature limit",
+    16: "thermal counter increased",
+    32: "slowed by the kernel to cool down",
+}
+"""The bits of a `throttled` reading; the first four are defined by the Raspberry Pi."""
 
 
 def reason(code: str, text: str, value: float | None = None, limit: float | None = None) -> Reason:
@@ -59,17 +68,6 @@ def reason(code: str, text: str, value: float | None = None, limit: float | None
 def verdict(reasons: list[Reason], *, checked: bool) -> str:
     """Return the condition of a run."""
     return SUSPICIOUS if reasons else GOOD if checked else UNCHECKED
-
-
-THROTTLES: Mapping[int, str] = {
-    1: "under-voltage",
-    2: "CPU clock capped",
-    4: "throttled",
-    8: "soft temperature limit",
-    16: "thermal counter increased",
-    32: "slowed by the kernel to cool down",
-}
-"""The bits of a `throttled` reading; the first four are defined by the Raspberry Pi."""
 
 
 def disturbances(

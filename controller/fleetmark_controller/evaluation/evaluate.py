@@ -8,8 +8,7 @@ figure (memory), and compared if one does; they never override a log.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,105 +16,41 @@ from fleetmark_controller.evaluation import (
     accuracy,
     condition,
     confidence,
+    crosscheck,
     energy,
+    operator_profile,
+    phases,
     samples,
     search_trace,
     telemetry,
     thresholds,
 )
-from fleetmark_controller.evaluation.condition import Reason
+from fleetmark_controller.evaluation.claimed_values import number, table
+from fleetmark_controller.evaluation.estimate import estimate_reason
+from fleetmark_controller.evaluation.minimums import TESTS, meets_minimums
+from fleetmark_controller.evaluation.recomputation import Recomputed, Reference, recompute
 from fleetmark_controller.evaluation.records import MAX_INTEGER
-from fleetmark_controller.loadgen import accuracy_log, consistency, limits, loadgen_log, rules
+from fleetmark_controller.evaluation.run_facts import RunFacts, RunInputs
+from fleetmark_controller.evaluation.sustained import sustained_run
+from fleetmark_controller.loadgen import consistency, limits, loadgen_log
 from fleetmark_controller.loadgen.errors import IngestError, excerpt
 from fleetmark_controller.loadgen.loadgen_log import LoadgenLog, LoadgenResult
 from fleetmark_controller.loadgen.mllog import clean_text
 from fleetmark_controller.loadgen.summary import Summary, read_summary
 from fleetmark_core.clock import iso
-from fleetmark_core.modes import FIND
+from fleetmark_core.modes import CROSSCHECK, FIND
 from fleetmark_core.regular_file import read_regular
 
-_TESTS = ("TEST01", "TEST04")
 _MODES = {
     "performance": loadgen_log.PERFORMANCE,
     "accuracy": loadgen_log.ACCURACY,
-    **dict.fromkeys(_TESTS, loadgen_log.PERFORMANCE),
+    **dict.fromkeys(TESTS, loadgen_log.PERFORMANCE),
     FIND: loadgen_log.PERFORMANCE,
+    CROSSCHECK: loadgen_log.PERFORMANCE,
 }
 _CLAIM_TOLERANCE = 1e-6
+_MAX_METRIC = 1e300
 _MAX_UNIX_NS = float(1 << 63)
-
-
-@dataclass(frozen=True)
-class RunInputs:
-    """All inputs of an evaluation.
-
-    Args:
-        lock: The lockfile, as plain values (core.lockfile.Lock).
-        order: The order, as plain values (core.order.Order).
-        final: The final record, as plain values (core.records.Final).
-        files: Paths of the attempt's files, by role.
-        telemetry: Names of the columns, and rows.
-        labels_path: The data set with its labels, for accuracy.
-        received_unix_ns: When the controller received the result, by its own clock.
-    """
-
-    lock: Mapping[str, Any]
-    order: Mapping[str, Any]
-    final: Mapping[str, Any]
-    files: Mapping[str, str | Path]
-    telemetry: tuple[Sequence[str], Sequence[Sequence[Any]]] = ((), ())
-    labels_path: str | Path | None = None
-    received_unix_ns: int | None = None
-
-
-@dataclass
-class RunFacts:
-    """The columns of table `run` that follow from the logs; None: not measured in this mode.
-
-    `loadgen_validity` is LoadGen's verdict, but also INVALID if the files do not prove a valid run:
-    `problems` then says why, in texts for operators. It is None for an accuracy run without
-    problems. `loadgen_reasons` are LoadGen's own reasons for its INVALID. For `condition` and
-    `condition_reasons` see module `condition`. `samples` is the encoded blob. `search_trace` is the
-    result of mode find-performance; see module `search_trace`. `energy_by_source` has
-    the joules that each sensor of the device measured.
-    """
-
-    started_at: str | None = None
-    duration_s: float | None = None
-    query_count: int | None = None
-    sample_count: int | None = None
-    metric_name: str | None = None
-    metric_value: float | None = None
-    latency_mean_ms: float | None = None
-    latency_p50_ms: float | None = None
-    latency_p90_ms: float | None = None
-    latency_p95_ms: float | None = None
-    latency_p99_ms: float | None = None
-    latency_p999_ms: float | None = None
-    throughput_samples_per_s: float | None = None
-    accuracy: float | None = None
-    accuracy_metric: str | None = None
-    interval_percent: float | None = None
-    energy_j: float | None = None
-    energy_per_query_j: float | None = None
-    energy_per_sample_j: float | None = None
-    power_mean_w: float | None = None
-    energy_source: str | None = None
-    energy_unavailable: str | None = None
-    energy_official: bool = False
-    peak_memory_bytes: int | None = None
-    temperature_start_c: float | None = None
-    temperature_max_c: float | None = None
-    loadgen_validity: str | None = None
-    condition: str | None = None
-    condition_reasons: list[Reason] = field(default_factory=list)
-    submittable: bool = False
-    loadgen_version: str | None = None
-    search_trace: dict[str, Any] | None = None
-    samples: bytes | None = None
-    problems: list[str] = field(default_factory=list)
-    loadgen_reasons: list[str] = field(default_factory=list)
-    energy_by_source: dict[str, float] = field(default_factory=dict)
 
 
 def evaluate(job: RunInputs) -> RunFacts:
@@ -127,13 +62,16 @@ class _Evaluation:
     def __init__(self, job: RunInputs) -> None:
         self.job = job
         self.facts = RunFacts()
+        self._taken: samples.Samples | None = None
         self.scenario = str(job.order.get("scenario", ""))
         self.mode = str(job.order.get("mode", ""))
-        locked = _table(job.lock.get("job"))
-        self.loadgen = _table(locked.get("loadgen"))
-        self.dataset = _table(locked.get("dataset"))
+        locked = table(job.lock.get("job"))
+        self.loadgen = table(locked.get("loadgen"))
+        self.dataset = table(locked.get("dataset"))
+        quality = table(table(locked.get("benchmark")).get("quality"))
+        self.metric = str(quality.get("metric", accuracy.METRIC))
         self.thresholds = thresholds.Thresholds().overridden(
-            _table(locked.get("benchmark")).get("condition")
+            table(locked.get("benchmark")).get("condition")
         )
 
     def run(self) -> RunFacts:
@@ -147,7 +85,9 @@ class _Evaluation:
             )
         facts.temperature_max_c = observed.maximum("temperature_c")
         facts.temperature_start_c = self._start_c(observed)
-        facts.peak_memory_bytes = self._memory(claim, observed)
+        facts.peak_memory_bytes = self._memory(claim, self._before_profile(claim, observed))
+        self._phases(claim)
+        self._operators(claim)
         if claim.get("nonfinite_outputs") is True:
             self._note("nonfinite_outputs", "an output of the model has NaN or infinite values")
         log = self._log()
@@ -155,19 +95,26 @@ class _Evaluation:
             self._common(log)
             if self.mode == "accuracy":
                 self._accuracy(log, claim)
+            elif self.mode == CROSSCHECK:
+                self._crosscheck(log, claim)
             else:
                 self._performance(log)
                 self._computed(log, claim)
+                self._estimate(log, claim)
                 if self.mode == FIND:
                     self._search(log, claim)
         if not facts.started_at:
             self._start(self.job.final.get("started_unix_ns"))
         if facts.problems:
-            facts.loadgen_validity = "INVALID"
+            facts.loadgen_validity, facts.estimate_reason = "INVALID", None
         measured = self.mode != "accuracy"
-        during = self._during(observed, log)
+        # A cross-check has blocks before and after the one with the log.
+        during = observed if self.mode == CROSSCHECK else self._during(observed, log)
+        if self.job.is_sustained and log is not None:
+            self._sustained(log, observed)
         if measured:
-            self._energy(log)
+            if self.mode != CROSSCHECK:
+                self._energy(log)
             facts.condition_reasons += condition.disturbances(
                 during,
                 self.thresholds,
@@ -179,7 +126,9 @@ class _Evaluation:
             facts.condition_reasons,
             checked=not measured or bool(during.readings("foreign_cpu_percent")),
         )
-        facts.submittable = log is not None and self._submittable(log)
+        facts.submittable = log is not None and meets_minimums(
+            facts, log, self.job.order, self.loadgen
+        )
         return facts
 
     def _note(self, code: str, text: str) -> None:
@@ -318,6 +267,7 @@ class _Evaluation:
         try:
             taken = samples.read_raw(path)
             self.facts.samples = samples.encode(taken)
+            self._taken = taken
         except IngestError as error:
             self._note("refused_figures", f"the file of samples {error.what}")
             return
@@ -332,7 +282,7 @@ class _Evaluation:
         A runtime with a fixed batch computes whole batches. Only Offline's figure counts samples;
         elsewhere it is the latency of a query, however many samples a call computes.
         """
-        computed = _number(claim.get("computed_sample_count"), MAX_INTEGER)
+        computed = number(claim.get("computed_sample_count"), MAX_INTEGER)
         counted = log.result.sample_count if log.result is not None else None
         if self.scenario != "Offline" or computed is None or counted is None or computed <= counted:
             return
@@ -341,10 +291,27 @@ class _Evaluation:
             " batch was not full"
         )
 
+    def _estimate(self, log: LoadgenLog, claim: Mapping[str, Any]) -> None:
+        is_contradicted = any(
+            reason["code"] == "log_contradiction" for reason in self.facts.condition_reasons
+        )
+        if self.mode == "performance" and log.result is not None and not is_contradicted:
+            self.facts.estimate_reason = estimate_reason(log.result, self.scenario, claim)
+
     def _search(self, log: LoadgenLog, claim: Mapping[str, Any]) -> None:
         try:
             self.facts.search_trace = search_trace.read_search(
                 claim.get("search"), self.scenario, log
+            )
+        except IngestError as error:
+            self.facts.problems.append(error.what)
+
+    def _crosscheck(self, log: LoadgenLog, claim: Mapping[str, Any]) -> None:
+        """Keep the rounds only: the log is that of one block, whose figures are no result."""
+        self.facts.query_count = self.facts.duration_s = None
+        try:
+            self.facts.crosscheck = crosscheck.read_crosscheck(
+                claim.get("crosscheck"), self.scenario, log
             )
         except IngestError as error:
             self.facts.problems.append(error.what)
@@ -356,35 +323,35 @@ class _Evaluation:
             missing = "accuracy log" if path is None else "data set with labels"
             facts.problems.append(f"accuracy is unknown: the {missing} is missing")
             return
+        key = self.dataset.get("labels")
+        reference = Reference(
+            Path(self.job.labels_path),
+            key if isinstance(key, str) else "y",
+            str(self.dataset.get("layout", "")),
+        )
         try:
-            answers = accuracy_log.parse_accuracy(path)
+            found = recompute(self.metric, path, reference, log.settings.accuracy_sample_count)
         except IngestError as error:
-            facts.problems.append(f"LoadGen's accuracy log {error.what}")
-            return
-        try:
-            key = self.dataset.get("labels")
-            labels = accuracy.load_labels(
-                Path(self.job.labels_path),
-                key if isinstance(key, str) else "y",
-                str(self.dataset.get("layout", "")),
-            )
-            found = accuracy.top_1(answers, labels, log.settings.accuracy_sample_count)
-        except IngestError as error:
-            facts.problems.append(f"accuracy is unknown: {error}")
+            facts.problems.append(error.what)
             return
         facts.sample_count = found.total
         facts.accuracy = found.value
-        facts.accuracy_metric = accuracy.METRIC
+        facts.accuracy_metric = self.metric
         if not found.complete:
             text = f"{found.total} of {found.expected} samples were answered"
             self._note("accuracy_incomplete", text)
         self._check_claim(claim.get("accuracy"), found)
 
-    def _check_claim(self, claimed: object, found: accuracy.RecomputedAccuracy) -> None:
+    def _check_claim(self, claimed: object, found: Recomputed) -> None:
         if not isinstance(claimed, Mapping):
             return
-        value = _number(claimed.get("value"), 1.0)
-        if value is None or abs(value - found.value) > _CLAIM_TOLERANCE:
+        given: Any = claimed.get("value")
+        # A similarity may be below 0.
+        is_negative = isinstance(given, float) and given < 0
+        size = number(abs(given) if is_negative else given, _MAX_METRIC)
+        value = None if size is None else -size if is_negative else size
+        limit = _CLAIM_TOLERANCE * max(1.0, abs(found.value))
+        if value is None or abs(value - found.value) > limit:
             claim_text = excerpt(claimed.get("value"))
             self._note(
                 "accuracy_claim",
@@ -397,50 +364,117 @@ class _Evaluation:
         """Return the job's result.json, or the agent's copy of it; empty if it is not valid."""
         path = self._file("result")
         if path is None:
-            provenance = _table(self.job.final.get("provenance"))
-            return _table(provenance.get("program_result"))
+            provenance = table(self.job.final.get("provenance"))
+            return table(provenance.get("program_result"))
         try:
-            return _table(json.loads(read_regular(path, thresholds.MAX_RESULT_BYTES)))
+            return table(json.loads(read_regular(path, thresholds.MAX_RESULT_BYTES)))
         except (OSError, ValueError, RecursionError) as error:
             text = excerpt(str(error))
             self._note("refused_figures", f"the job's result.json cannot be read: {text}")
             return {}
 
     def _memory(self, claim: Mapping[str, Any], observed: telemetry.Telemetry) -> int | None:
-        """Return the higher of claimed and observed peak memory.
+        """Return the highest of the peaks by the program, by telemetry and by the supervisor.
 
         Figures above the memory and swap of the device are ignored.
         """
-        provenance = _table(self.job.final.get("provenance"))
-        memory = _table(_table(provenance.get("capabilities")).get("memory"))
-        total = _number(memory.get("total_bytes"), thresholds.MAX_MEMORY_BYTES)
-        swap = _number(memory.get("swap_bytes"), thresholds.MAX_MEMORY_BYTES)
+        provenance = table(self.job.final.get("provenance"))
+        memory = table(table(provenance.get("capabilities")).get("memory"))
+        total = number(memory.get("total_bytes"), thresholds.MAX_MEMORY_BYTES)
+        swap = number(memory.get("swap_bytes"), thresholds.MAX_MEMORY_BYTES)
         most = (total or thresholds.MAX_MEMORY_BYTES) + (swap or 0)
         claimed = claim.get("peak_memory_bytes")
-        figure = _number(claimed, most)
+        figure = number(claimed, most)
         if claimed is not None and not figure:
             self._note(
                 "refused_figures",
                 f"the job reported an impossible memory use: {excerpt(claimed)} bytes",
             )
         seen = observed.maximum("memory_bytes") or 0.0
-        peak = int(max(figure or 0.0, seen if seen <= most else 0.0))
+        # By the kernel, for the largest process: telemetry may miss a short moment.
+        process = number(provenance.get("peak_memory_bytes"), most)
+        peak = int(max(figure or 0.0, seen if seen <= most else 0.0, process or 0.0))
         return peak or None
+
+    def _before_profile(
+        self, claim: Mapping[str, Any], observed: telemetry.Telemetry
+    ) -> telemetry.Telemetry:
+        """Return the telemetry without the pass that profiles operators, which needs memory too."""
+        start = number(table(claim.get("operators")).get("start_unix_ns"), _MAX_UNIX_NS)
+        began = number(self.job.final.get("started_unix_ns"), _MAX_UNIX_NS)
+        if not self._profiles_operators() or start is None or began is None or start <= began:
+            return observed
+        return observed.during(0.0, (start - began) / 1e6)
+
+    def _phases(self, claim: Mapping[str, Any]) -> None:
+        duration_ns = number(self.job.final.get("duration_ns"), float(MAX_INTEGER)) or 0.0
+        found = phases.read_phases(claim, duration_ns, self.facts.peak_memory_bytes)
+        for name, value in found.columns.items():
+            setattr(self.facts, name, value)
+        for text in found.dropped:
+            self._note("refused_figures", text)
+
+    def _profiles_operators(self) -> bool:
+        asked = table(self.job.order.get("parameters")).get(operator_profile.PARAMETER)
+        return asked is True and self.mode == "performance"
+
+    def _operators(self, claim: Mapping[str, Any]) -> None:
+        if not self._profiles_operators():
+            return
+        path = self._file(operator_profile.ROLE)
+        if path is None:
+            reason = table(claim.get("operators")).get("unavailable")
+            self.facts.operators = operator_profile.unavailable(reason)
+            return
+        try:
+            data = read_regular(path, operator_profile.MAX_TRACE_BYTES)
+            self.facts.operators = operator_profile.read_profile(data)
+        except (OSError, IngestError) as error:
+            # The text of an OSError contains the controller's path.
+            what = (
+                error.what
+                if isinstance(error, IngestError)
+                else f"cannot be read: {error.strerror or type(error).__name__}"
+            )
+            text = f"the operator profile {what}"
+            self.facts.operators = operator_profile.unavailable(text)
+            self._note("refused_figures", clean_text(text))
+
+    def _sustained(self, log: LoadgenLog, observed: telemetry.Telemetry) -> None:
+        began = number(self.job.final.get("started_unix_ns"), _MAX_UNIX_NS)
+        if self.facts.problems or self._taken is None:
+            return
+        if log.started_unix_ns is None or began is None:
+            return
+        start_ms = (log.started_unix_ns - began) / 1e6
+        try:
+            found = sustained_run(
+                self.scenario, self._taken, log.duration_s or 0.0, observed, start_ms
+            )
+        except IngestError as error:
+            self._note("refused_figures", f"no series of the sustained run: {error.what}")
+            return
+        if found is not None:
+            facts = self.facts
+            facts.sustained = found.as_document()
+            facts.steady_start_s = found.steady_start_s
+            facts.steady_throughput_samples_per_s = found.throughput_samples_per_s
+            facts.steady_latency_mean_ms = found.latency_mean_ms
 
     def _during(self, observed: telemetry.Telemetry, log: LoadgenLog | None) -> telemetry.Telemetry:
         # The agent's claim may be any number, even one that is too large for a float.
-        began = _number(self.job.final.get("started_unix_ns"), _MAX_UNIX_NS)
+        began = number(self.job.final.get("started_unix_ns"), _MAX_UNIX_NS)
         if log is None or log.started_unix_ns is None or began is None:
             return observed
         start_ms = (log.started_unix_ns - began) / 1e6
         return observed.during(start_ms, start_ms + (log.duration_s or 0) * 1000)
 
     def _provenance(self) -> Mapping[str, Any]:
-        return _table(self.job.final.get("provenance"))
+        return table(self.job.final.get("provenance"))
 
     def _start_c(self, observed: telemetry.Telemetry) -> float | None:
         """Return the temperature before the job began, or else the first reading during the job."""
-        start_c = _table(self._provenance().get("temperatures")).get("start_c")
+        start_c = table(self._provenance().get("temperatures")).get("start_c")
         if (
             isinstance(start_c, (int, float))
             and not isinstance(start_c, bool)
@@ -450,7 +484,7 @@ class _Evaluation:
         return next(iter(observed.readings("temperature_c")), None)
 
     def _power_modes(self) -> list[str]:
-        names = _table(self._provenance().get("telemetry")).get("power_modes")
+        names = table(self._provenance().get("telemetry")).get("power_modes")
         return [clean_text(name) for name in names] if isinstance(names, list) else []
 
     def _energy(self, log: LoadgenLog | None) -> None:
@@ -472,7 +506,7 @@ class _Evaluation:
     def _measured_energy(self, log: LoadgenLog | None) -> energy.Energy:
         path = self._file("board_power")
         if path is None:
-            missing_reason = _table(self._provenance().get("telemetry")).get("energy_unavailable")
+            missing_reason = table(self._provenance().get("telemetry")).get("energy_unavailable")
             reasons = missing_reason[: limits.MAX_TEXTS] if isinstance(missing_reason, list) else []
             why = "; ".join(clean_text(reason) for reason in reasons)
             return energy.Energy(None, "", why or "the agent read no power sensor", {})
@@ -484,42 +518,3 @@ class _Evaluation:
             self._note("refused_figures", f"the file of power readings {error.what}")
             return energy.Energy(None, "", f"the file of power readings {error.what}", {})
         return energy.of_interval(series, log.started_unix_ns, log.duration_s)
-
-    # MLPerf's requirements.
-
-    def _submittable(self, log: LoadgenLog) -> bool:
-        """Return whether the run alone meets MLPerf's minimums.
-
-        The export checks the other rules of a round.
-        """
-        damning = {"log_contradiction", "log_damaged", "loadgen_errors", "loadgen_version"}
-        damning |= {"accuracy_claim", "accuracy_incomplete"}
-        codes = {found["code"] for found in self.facts.condition_reasons}
-        if self.job.order.get("profile") != "valid" or self.facts.problems or codes & damning:
-            return False
-        round_name = self.loadgen.get("round")
-        seeds = rules.ROUND_SEEDS.get(round_name) if isinstance(round_name, str) else None
-        if seeds is None or seeds != log.settings.seeds:
-            return False
-        if self.mode == "accuracy":
-            return self.facts.accuracy is not None
-        if self.mode not in ("performance", *_TESTS) or log.result is None:
-            return False
-        return (
-            self.facts.loadgen_validity == "VALID"
-            and self.facts.metric_value is not None
-            and log.settings.min_duration_ms >= rules.MIN_DURATION_MS
-            and (log.duration_s or 0) * 1000 >= rules.MIN_DURATION_MS
-            and (self.scenario != "Offline" or log.result.sample_count >= rules.OFFLINE_MIN_SAMPLES)
-        )
-
-
-def _table(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _number(value: object, most: float) -> float | None:
-    """Return `value` as a float if it is a finite number from 0 to `most`, otherwise None."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
-        return None
-    return float(value)

@@ -9,7 +9,8 @@ import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
-from fleetmark_controller.evaluation.evaluate import RunFacts, RunInputs, evaluate
+from fleetmark_controller.evaluation.evaluate import evaluate
+from fleetmark_controller.evaluation.run_facts import RunFacts, RunInputs
 
 
 class EvaluationPool:

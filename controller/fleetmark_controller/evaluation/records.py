@@ -30,6 +30,8 @@ RESULT_SCHEMA: dict[str, Any] = {
         "query_count": _COUNT,
         "sample_count": _COUNT,
         "computed_sample_count": _COUNT,
+        "planned_count": _COUNT,
+        "needed_count": _COUNT,
         "nonfinite_outputs": {"type": ["boolean", "null"]},
         "warmup_count": _COUNT,
         "calibration": {
@@ -53,6 +55,7 @@ RESULT_SCHEMA: dict[str, Any] = {
                 "provider": _TEXT,
                 "threads": {"type": ["integer", "null"], "maximum": MAX_INTEGER},
                 "samples_per_call": _COUNT,
+                "provider_nodes": {"type": ["object", "null"]},
             },
         },
         "parameters": {"type": ["object", "null"]},
@@ -60,11 +63,26 @@ RESULT_SCHEMA: dict[str, Any] = {
         "loadgen_user_conf": {"type": ["string", "null"]},
         "loadgen_audit_config": {"type": ["string", "null"]},
         "search": {"type": ["object", "null"]},
+        "crosscheck": {"type": ["object", "null"]},
         "harness_version": _TEXT,
         "numpy_version": _TEXT,
         "python_version": _TEXT,
         "start_unix_ns": _COUNT,
         "duration_ns": _COUNT,
+        "phases": {
+            "type": ["object", "null"],
+            "properties": {
+                "load_ns": _COUNT,
+                "first_inference_ns": _COUNT,
+                "warmup_ns": _COUNT,
+                "steady_state_ns": _COUNT,
+            },
+        },
+        "operators": {
+            "type": ["object", "null"],
+            "properties": {"start_unix_ns": _COUNT, "unavailable": {"type": ["string", "null"]}},
+        },
+        "load_memory_bytes": _COUNT,
         "peak_memory_bytes": _COUNT,
     },
 }

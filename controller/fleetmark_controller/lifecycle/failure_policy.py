@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from fleetmark_controller.lifecycle.retry_policy import AttemptOutcome
 from fleetmark_core.failure_cause import FailureCause, cause_of_exit, parse_cause
+from fleetmark_core.memory_failure import MemoryFailure, parse_memory_failure
 
 NEEDS_EVIDENCE = frozenset({FailureCause.CRASH, FailureCause.UNCERTAIN})
 """Causes that count only if the configuration is known to work."""
@@ -63,3 +64,12 @@ def cause_of_final(
     if outcome == "failed" and exit_code is None:
         return FailureCause.UNCERTAIN if retryable else FailureCause.JOB
     return cause_of_exit(outcome, exit_code)
+
+
+def out_of_memory(reported: object) -> MemoryFailure | None:
+    """Return the figures of a job that ran out of memory; None if it did not.
+
+    Args:
+        reported: `failure` in the record's provenance.
+    """
+    return parse_memory_failure(reported.get("memory")) if isinstance(reported, dict) else None

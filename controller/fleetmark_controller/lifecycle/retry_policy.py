@@ -7,17 +7,26 @@ from enum import Enum
 
 from fleetmark_controller.lifecycle.states import JOB_TERMINAL, JobState
 
+NO_OTHER_MEMORY = "it would run out of memory again, and no other device of the job can run it"
+MAX_CRASHES = 2
+"""Number of devices on which a job may crash before it fails."""
+
 
 class AttemptOutcome(Enum):
     """The way in which an attempt ended."""
 
     VALID = "valid"  # finished; LoadGen's verdict is valid, or there is none (accuracy mode)
     INVALID = "invalid"  # finished; LoadGen's verdict is invalid
+    ESTIMATE = "estimate"  # finished; too few queries fit into the time limit
     FAILED = "failed"  # the job failed on the device; its records are stored
     REFUSED = "refused"  # the device did not accept it
     ABORTED = "aborted"  # the device stopped it
     LOST = "lost"  # no contact within the lease; it may still run
     GONE = "gone"  # the device reconnected and no longer has the attempt
+
+
+FINISHED = frozenset({AttemptOutcome.VALID, AttemptOutcome.INVALID, AttemptOutcome.ESTIMATE})
+"""Outcomes of attempts that have a run."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +64,9 @@ def after_attempt(
         return JobTransition(JobState.CANCELLED, "cancelled")
     if ending is AttemptOutcome.VALID:
         return JobTransition(JobState.SUCCEEDED, "", official=True)
-    if ending is AttemptOutcome.INVALID:
-        return JobTransition(JobState.INVALID, reason, official=True)
+    if ending in FINISHED:
+        state = JobState.ESTIMATE if ending is AttemptOutcome.ESTIMATE else JobState.INVALID
+        return JobTransition(state, reason, official=True)
     left = job.attempts < job.max_attempts
     if ending is AttemptOutcome.LOST:
         waiting = reason if left else f"{reason}; no attempts left, waiting for the result"
@@ -68,10 +78,6 @@ def after_attempt(
             JobState.FAILED, f"{reason} (attempt {job.attempts} of {job.max_attempts})"
         )
     return JobTransition(JobState.FAILED, reason)
-
-
-MAX_CRASHES = 2
-"""Number of devices on which a job may crash before it fails."""
 
 
 def after_crash(crashes: int, has_other_device: bool) -> str:

@@ -8,12 +8,17 @@ from typing import TypeVar
 
 
 class JobState(Enum):
-    """States of a job. The last four are terminal."""
+    """States of a job. The last five are terminal.
+
+    ESTIMATE: the run ended, but the model is too slow for as many queries as LoadGen's percentile
+    needs within the time limit.
+    """
 
     QUEUED = "QUEUED"
     ACTIVE = "ACTIVE"
     CANCELLING = "CANCELLING"
     SUCCEEDED = "SUCCEEDED"
+    ESTIMATE = "ESTIMATE"
     INVALID = "INVALID"
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
@@ -36,12 +41,14 @@ class AttemptState(Enum):
 _J = JobState
 _A = AttemptState
 
+_RESULTS = frozenset({_J.SUCCEEDED, _J.ESTIMATE, _J.INVALID})
 JOB_TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     # QUEUED → result: the device of a lost attempt reconnected and delivered the result.
-    _J.QUEUED: frozenset({_J.ACTIVE, _J.SUCCEEDED, _J.INVALID, _J.FAILED, _J.CANCELLED}),
-    _J.ACTIVE: frozenset({_J.QUEUED, _J.SUCCEEDED, _J.INVALID, _J.FAILED, _J.CANCELLING}),
+    _J.QUEUED: _RESULTS | {_J.ACTIVE, _J.FAILED, _J.CANCELLED},
+    _J.ACTIVE: _RESULTS | {_J.QUEUED, _J.FAILED, _J.CANCELLING},
     _J.CANCELLING: frozenset({_J.CANCELLED}),
     _J.SUCCEEDED: frozenset(),
+    _J.ESTIMATE: frozenset(),
     _J.INVALID: frozenset(),
     _J.FAILED: frozenset(),
     _J.CANCELLED: frozenset(),

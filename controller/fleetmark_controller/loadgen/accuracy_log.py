@@ -1,14 +1,13 @@
 """LoadGen's accuracy log, complete or cut in its middle.
 
 `mlperf_log_accuracy.json` is a JSON list of `{"seq_id", "qsl_idx", "data"}`; `data` is the
-program's answer: the predicted class as little-endian int32, in hexadecimal.
+program's answer in hexadecimal: the predicted class as little-endian int32, or several of them.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,18 +32,59 @@ _GAP = b"\n...\n"
 
 @dataclass(frozen=True)
 class Answers:
-    """Entries of the accuracy log: the index of each sample and its predicted class."""
+    """Entries of the accuracy log: the index of each sample and its predicted class.
+
+    If an answer is several classes, the best one is first, and `classes` has two dimensions.
+    """
 
     indices: Integers
     classes: Integers
 
 
-def parse_accuracy(path: Path) -> Answers:
+@dataclass(frozen=True)
+class Outputs:
+    """Entries of the accuracy log: the index of each sample and its whole output."""
+
+    indices: Integers
+    values: NDArray[np.float32]
+    """Two dimensions: samples, and the elements of the output."""
+
+
+def parse_outputs(path: Path, words: int) -> Outputs:
+    """Read an accuracy log whose answers are outputs of 32-bit floating-point numbers.
+
+    Args:
+        path: the log.
+        words: number of elements of an output.
+
+    Raises:
+        IngestError: the file cannot be read, is too large, or is not such a log.
+    """
+    import numpy as np
+
+    indices, data = _read_entries(path, words)
+    return Outputs(indices, np.frombuffer(data, "<f4").reshape(-1, words))
+
+
+def parse_accuracy(path: Path, words: int = 1) -> Answers:
     """Read an accuracy log.
+
+    Args:
+        path: the log.
+        words: number of integers of an answer.
 
     Raises:
         IngestError: the file cannot be read, is too large, or is not an accuracy log.
     """
+    import numpy as np
+
+    indices, data = _read_entries(path, words)
+    classes = np.frombuffer(data, "<i4").astype(np.int64)
+    return Answers(indices, classes if words == 1 else classes.reshape(-1, words))
+
+
+def _read_entries(path: Path, words: int) -> tuple[Integers, bytes]:
+    """Return the index of each entry, and the answers of all, of `words` times 4 bytes each."""
     import numpy as np
 
     try:
@@ -55,30 +95,32 @@ def parse_accuracy(path: Path) -> Answers:
         entries = json.loads(data.decode("utf-8"))
         if not isinstance(entries, list):
             raise IngestError("is no list")
-        pairs = [_pair(entry, number) for number, entry in enumerate(entries)]
+        pairs = [_pair(entry, number, words) for number, entry in enumerate(entries)]
     except OSError as error:
         raise IngestError(f"cannot be read: {error.strerror}", path.name) from error
     except (ValueError, RecursionError) as error:
         raise IngestError(f"is no JSON: {excerpt(str(error))}", path.name) from error
     except IngestError as error:
         raise IngestError(error.what, path.name) from error
-    table = np.array(pairs, dtype=np.int64).reshape(-1, 2)
-    return Answers(table[:, 0], table[:, 1])
+    indices = np.array([index for index, _ in pairs], np.int64)
+    return indices, b"".join(answer for _, answer in pairs)
 
 
-def _pair(entry: Any, number: int) -> tuple[int, int]:
+def _pair(entry: Any, number: int, words: int) -> tuple[int, bytes]:
     if not isinstance(entry, dict):
         raise IngestError(f"entry {number} is {excerpt(entry)}, must be an object")
     index, data = entry.get("qsl_idx"), entry.get("data")
     if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < limits.MAX_LABELS:
         raise IngestError(f"entry {number}: qsl_idx is {excerpt(index)}")
-    if not isinstance(data, str) or len(data) != _HEX_DIGITS:
-        raise IngestError(
-            f"entry {number}: data is {excerpt(data)}, must be {_HEX_DIGITS} hex digits"
-        )
+    digits = words * _HEX_DIGITS
+    if not isinstance(data, str) or len(data) != digits:
+        raise IngestError(f"entry {number}: data is {excerpt(data)}, must be {digits} hex digits")
     try:
-        answer: int = struct.unpack("<i", bytes.fromhex(data))[0]
-    except (ValueError, struct.error):
+        answer = bytes.fromhex(data)
+        # Spaces between digits are allowed there.
+        if 2 * len(answer) != digits:
+            raise ValueError("has spaces")
+    except ValueError:
         raise IngestError(f"entry {number}: data is {excerpt(data)}, no hex digits") from None
     return index, answer
 

@@ -32,6 +32,14 @@ PERCENTILES = ("50.00", "90.00", "95.00", "97.00", "99.00", "99.90")
 SCENARIOS = ("SingleStream", "MultiStream", "Server", "Offline")
 PERFORMANCE = "PerformanceOnly"
 ACCURACY = "AccuracyOnly"
+TOO_FEW_QUERIES = "too few queries for early stopping"
+"""The check that fails if LoadGen cannot give its percentile."""
+_CHECKS = {
+    "result_min_duration_met": "minimum duration not reached",
+    "result_min_queries_met": "minimum query count not reached",
+    "early_stopping_met": TOO_FEW_QUERIES,
+    "result_perf_constraints_met": "latency constraint not met",
+}
 
 
 @dataclass(frozen=True)
@@ -270,14 +278,6 @@ def _latency(values: Values, *, of_query: bool = False, offline_samples: int = 0
     if offline_samples and mean is not None:
         mean = true_mean_ns(mean, offline_samples, lowest, highest, percentiles)
     return Latency(lowest, highest, mean, percentiles)
-
-
-_CHECKS = {
-    "result_min_duration_met": "minimum duration not reached",
-    "result_min_queries_met": "minimum query count not reached",
-    "early_stopping_met": "too few queries for early stopping",
-    "result_perf_constraints_met": "latency constraint not met",
-}
 
 
 def _result(values: Values, settings: LoadgenSettings) -> LoadgenResult:

@@ -10,8 +10,9 @@ from typing import Any
 from fleetmark_catalog.load import Build, Catalog
 from fleetmark_catalog.resolve import Configuration, Resolution, expand, resolve
 from fleetmark_catalog.selectors import check_words, parse_selector
-from fleetmark_controller.planning import estimates
+from fleetmark_controller.planning import estimates, sustained
 from fleetmark_controller.planning.device import Device, DeviceList
+from fleetmark_controller.planning.memory_history import MemoryHistory
 from fleetmark_controller.planning.model import JobOption, NewJob
 from fleetmark_controller.planning.resources import Speeds, needs_of
 from fleetmark_controller.scheduling import predicates
@@ -21,8 +22,9 @@ from fleetmark_core.digest import canonical_json, sha256_hex
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.ids import uuid7
 from fleetmark_core.lockfile import BlobRef, Lockfile
+from fleetmark_core.parameter_values import runtime_mismatch
 from fleetmark_core.plural import counted
-from fleetmark_core.resource_model import shortages
+from fleetmark_core.resource_model import ResourceNeeds, shortages
 
 DEFAULT_DEADLINE_S = 7 * 24 * 3600
 DEFAULT_MAX_ATTEMPTS = 3
@@ -56,6 +58,8 @@ class CampaignRequest:
     cool_down_s: float = 0.0
     min_sandbox: str = ""
     stable: bool = False
+    sustain_s: float = 0.0
+    start_below_c: float = 0.0
 
     def is_stored_as(self, stored: Mapping[str, Any]) -> bool:
         """Return whether `stored` is the JSON form of this request.
@@ -78,6 +82,8 @@ class PlannedJob:
     disk_bytes: int
     devices: tuple[str, ...] = ()
     """Names of the devices that may run the job."""
+    memory_source: str = ""
+    """Value of the `MemorySource` of `memory_bytes`."""
 
 
 @dataclass
@@ -115,6 +121,7 @@ def make_plan(
     saved: Mapping[str, str] | None = None,
     dry_run: bool = False,
     online: Collection[str] | None = None,
+    history: MemoryHistory | None = None,
 ) -> CampaignPlan:
     """Resolve a request for the matching devices on which it can run.
 
@@ -128,11 +135,13 @@ def make_plan(
         saved: the selectors of saved fleets.
         dry_run: also explain every device, even if nothing would run.
         online: the ids of the devices that are connected now; None if unknown.
+        history: memory peaks of earlier runs.
 
     Raises:
         FleetmarkError: an unknown benchmark, word or parameter; an invalid component; NO_MATCH,
             NOTHING_FITS, USAGE.
     """
+    request = _sustained(request)
     configurations = expand(
         catalog,
         request.benchmark,
@@ -142,6 +151,7 @@ def make_plan(
         parameters=request.parameters,
         profile=request.profile,
     )
+    sustained.check_scenarios(configurations, request.sustain_s)
     plan = CampaignPlan()
     roll = devices if isinstance(devices, DeviceList) else DeviceList(devices)
     matching = _matching(request.selector, roll, plan, saved or {}, dry_run, online)
@@ -153,9 +163,17 @@ def make_plan(
             "Give --param or --variation several values, or omit --interleave",
         )
     matching = _sandboxed(request.min_sandbox, matching, plan)
+    if request.start_below_c:
+        matching = _with_temperature(matching, plan)
     _check_bound(request, len(configurations), len(matching), dry_run)
     fitting = _resolve_all(
-        catalog, configurations, matching, harness, speeds or {}, plan, request.min_sandbox
+        catalog,
+        configurations,
+        matching,
+        harness,
+        _Earlier(speeds or {}, history or {}),
+        plan,
+        request.min_sandbox,
     )
     if request.interleave and request.any_device:
         fitting = _on_common_devices(fitting)
@@ -182,6 +200,21 @@ def make_plan(
             ErrorKind.NOTHING_FITS, f"no matching device can run {request.benchmark} ({reasons})"
         )
     return plan
+
+
+def _sustained(request: CampaignRequest) -> CampaignRequest:
+    """Return a request whose runs last `sustain_s`; the same request if it is not sustained."""
+    if not request.sustain_s:
+        return request
+    sustained.check_request(
+        request.sustain_s,
+        request.modes,
+        request.scenarios,
+        request.parameters,
+        request.timeout_s,
+    )
+    parameters = {**request.parameters, sustained.DURATION: (f"{request.sustain_s:.12g}",)}
+    return replace(request, modes=(sustained.MODE,), parameters=parameters)
 
 
 def _check_bound(
@@ -299,11 +332,25 @@ def _sandboxed(wanted: str, devices: list[Device], plan: CampaignPlan) -> list[D
     return strong
 
 
+def _with_temperature(devices: list[Device], plan: CampaignPlan) -> list[Device]:
+    """Return the devices with a trusted temperature; add the others to `plan.left_out`."""
+    reasons = [(device, sustained.no_temperature_reason(device.capabilities)) for device in devices]
+    plan.left_out.extend((device.name, reason) for device, reason in reasons if reason)
+    return [device for device, reason in reasons if not reason]
+
+
 @dataclass(frozen=True)
 class _Fit:
     device: Device
     lock: Lockfile
     option: JobOption
+    needs: ResourceNeeds
+
+
+@dataclass(frozen=True)
+class _Earlier:
+    speeds: Speeds
+    history: MemoryHistory
 
 
 def _resolve_all(
@@ -311,7 +358,7 @@ def _resolve_all(
     configurations: Sequence[Configuration],
     devices: Sequence[Device],
     harness: BlobRef,
-    speeds: Speeds,
+    earlier: _Earlier,
     plan: CampaignPlan,
     min_sandbox: str,
 ) -> dict[str, list[_Fit]]:
@@ -319,6 +366,8 @@ def _resolve_all(
     # Devices of one type share a lockfile: resolve once per distinct set of capabilities.
     known: dict[tuple[str, ...], Resolution] = {}
     wanted: dict[tuple[str, ...], Resolution] = {}
+    # Canonical form and digest of each lockfile.
+    contents: dict[tuple[str, ...], tuple[bytes, str]] = {}
     for device in devices:
         reasons: list[str] = []
         too_large: list[str] = []
@@ -332,15 +381,20 @@ def _resolve_all(
             if lock is None:
                 reasons.extend(r for r in resolution.reasons if r not in reasons)
                 continue
-            needs = needs_of(lock, configuration, device.device_id, speeds)
+            if foreign := _foreign_parameter(catalog, lock, configuration):
+                reasons.extend([foreign] if foreign not in reasons else [])
+                continue
+            if group not in contents:
+                canonical = lock.canonical()
+                contents[group] = canonical, sha256_hex(canonical)
+            content, digest = contents[group]
+            needs = needs_of(lock, digest, configuration, device, earlier.speeds, earlier.history)
             short = shortages(needs, lock.size_bytes(), device.capabilities)
             if short:
                 too_large.append(f"{configuration.label()}: {', and '.join(short)}")
                 continue
             # Only blobs of lockfiles that will run are obtained and stored.
             wanted[group] = resolution
-            content = lock.canonical()
-            digest = sha256_hex(content)
             plan.locks[digest] = content
             option = JobOption(
                 device.device_id,
@@ -352,7 +406,7 @@ def _resolve_all(
                 needs.output_bytes,
                 min_sandbox,
             )
-            fitting[configuration.label()].append(_Fit(device, lock, option))
+            fitting[configuration.label()].append(_Fit(device, lock, option, needs))
         reasons.extend(too_large[:_TOO_LARGE_SHOWN])
         if len(too_large) > _TOO_LARGE_SHOWN:
             reasons.append(f"and {len(too_large) - _TOO_LARGE_SHOWN} more that do not fit")
@@ -362,6 +416,15 @@ def _resolve_all(
     return fitting
 
 
+def _foreign_parameter(catalog: Catalog, lock: Lockfile, configuration: Configuration) -> str:
+    """Return why a parameter does not apply to the resolved runtime; empty if all apply."""
+    locked = lock.component("program")
+    program = catalog.find("program", locked.name) if locked is not None else None
+    definitions = program.body.get("parameters", {}) if program is not None else {}
+    runtime = str(lock.job.get("runtime", {}).get("name", ""))
+    return runtime_mismatch(configuration.parameters, definitions, runtime)
+
+
 def _job(
     request: CampaignRequest,
     configuration: Configuration,
@@ -369,7 +432,12 @@ def _job(
     group: Sequence[_Fit],
     now_ns: int,
 ) -> PlannedJob:
-    values, key = describe_configuration(configuration, stable=request.stable)
+    values, key = describe_configuration(
+        configuration,
+        stable=request.stable,
+        start_below_c=request.start_below_c,
+        is_sustained=request.sustain_s > 0,
+    )
     deadline_s = request.deadline_s or DEFAULT_DEADLINE_S
     job = NewJob(
         job_id=uuid7(),
@@ -378,7 +446,8 @@ def _job(
         configuration_key=key,
         repetition=repetition,
         priority=request.priority,
-        timeout_s=request.timeout_s or _timeout_s(group[0].lock, request.profile),
+        timeout_s=request.timeout_s
+        or sustained.timeout_s(_timeout_s(group[0].lock, request.profile), request.sustain_s),
         deadline_at=iso(now_ns + int(deadline_s * NS_PER_S)),
         max_attempts=request.max_attempts or DEFAULT_MAX_ATTEMPTS,
         options=tuple(fit.option for fit in group),
@@ -386,22 +455,29 @@ def _job(
             group[0].lock.job["benchmark"]["profiles"][request.profile],
             configuration.scenario,
             configuration.mode,
-        ),
+        )
+        + request.sustain_s,
     )
     names = ", ".join(fit.device.name for fit in group[:5])
     name = names if len(group) == 1 else f"any of {names}{' …' if len(group) > 5 else ''}"
+    most = max((fit.needs for fit in group), key=lambda needs: needs.memory_bytes)
     return PlannedJob(
         job,
         name,
         max(fit.option.bundle_bytes for fit in group),
-        max(fit.option.memory_bytes for fit in group),
+        most.memory_bytes,
         max(fit.option.disk_bytes for fit in group),
         tuple(fit.device.name for fit in group),
+        most.memory_source.value,
     )
 
 
 def describe_configuration(
-    configuration: Configuration, *, stable: bool
+    configuration: Configuration,
+    *,
+    stable: bool,
+    start_below_c: float = 0.0,
+    is_sustained: bool = False,
 ) -> tuple[dict[str, Any], str]:
     """Return the configuration as a job stores it, and the key that its runs of all modes share."""
     values: dict[str, Any] = {
@@ -414,6 +490,10 @@ def describe_configuration(
     }
     if stable:
         values["stable"] = True
+    if start_below_c:
+        values["start_below_c"] = start_below_c
+    if is_sustained:
+        values["sustained"] = True
     shared = {name: value for name, value in values.items() if name != "mode"}
     return values, sha256_hex(canonical_json(shared))
 

@@ -6,8 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fleetmark_catalog.resolve import Configuration
+from fleetmark_controller.planning.device import Device
+from fleetmark_controller.planning.memory_history import (
+    MemoryHistory,
+    MemoryKey,
+    predict_from_history,
+)
+from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.lockfile import Lockfile
-from fleetmark_core.resource_model import ResourceNeeds, Run, predict
+from fleetmark_core.resource_model import ResourceNeeds, Run
 
 
 @dataclass(frozen=True)
@@ -25,13 +32,32 @@ Speeds = Mapping[CalibrationKey, int]
 """Nanoseconds per sample in earlier runs."""
 
 
+def memory_key(lock_sha256: str, device: Capabilities) -> MemoryKey:
+    """Return the key of the memory peaks that count for a lockfile on a device."""
+    return MemoryKey(lock_sha256, device.arch, device.cpu.usable_cores)
+
+
 def needs_of(
-    lock: Lockfile, configuration: Configuration, device_id: str, speeds: Speeds
+    lock: Lockfile,
+    lock_sha256: str,
+    configuration: Configuration,
+    device: Device,
+    speeds: Speeds,
+    history: MemoryHistory,
 ) -> ResourceNeeds:
-    """Return the predicted needs of a configuration on a device, by its earlier speed if known."""
+    """Return the predicted needs of a configuration on a device, by earlier runs if there are any.
+
+    Args:
+        lock: the lockfile of the configuration on the device.
+        lock_sha256: the digest of `lock`.
+        configuration: the configuration.
+        device: the device.
+        speeds: times per sample in earlier runs.
+        history: memory peaks of earlier runs.
+    """
     model, runtime = lock.job.get("model", {}), lock.job.get("runtime", {})
     known = CalibrationKey(
-        device_id,
+        device.device_id,
         str(model.get("name", "")),
         str(model.get("precision", "")),
         str(runtime.get("package", "")),
@@ -43,4 +69,5 @@ def needs_of(
         configuration.profile,
         configuration.parameters,
     )
-    return predict(lock, run, speeds.get(known, 0))
+    peaks = history.get(memory_key(lock_sha256, device.capabilities), ())
+    return predict_from_history(lock, run, speeds.get(known, 0), peaks)

@@ -31,6 +31,23 @@ from fleetmark_controller.scheduling.model import (
 )
 from fleetmark_core.ids import SHORT_ID
 
+_KINDS = (
+    ("is drained", "drained"),
+    ("is quarantined", "quarantined"),
+    ("is reserved", "reserved"),
+    ("has sandbox level", "with a weaker sandbox"),
+    ("reports no sandbox", "with a weaker sandbox"),
+    ("is offline", "offline"),
+    ("does not respond", "unresponsive"),
+    ("runs job", "busy"),
+    ("was just assigned", "busy"),
+    ("has not reported", "not idle yet"),
+    ("cools down", "cooling down"),
+    ("refused", "waiting after a refusal"),
+    ("is held", "held for interleaved jobs"),
+    ("needs entries", "without a signed release"),
+)
+
 
 class Planner:
     """A scheduler that orders jobs by aged priority and fills each device with at most one job."""
@@ -290,21 +307,3 @@ def _kind(device: DeviceState | None, obstacle: str) -> str:
         if obstacle.startswith(words):
             return kind
     return "taken"
-
-
-_KINDS = (
-    ("is drained", "drained"),
-    ("is quarantined", "quarantined"),
-    ("is reserved", "reserved"),
-    ("has sandbox level", "with a weaker sandbox"),
-    ("reports no sandbox", "with a weaker sandbox"),
-    ("is offline", "offline"),
-    ("does not respond", "unresponsive"),
-    ("runs job", "busy"),
-    ("was just assigned", "busy"),
-    ("has not reported", "not idle yet"),
-    ("cools down", "cooling down"),
-    ("refused", "waiting after a refusal"),
-    ("is held", "held for interleaved jobs"),
-    ("needs entries", "without a signed release"),
-)

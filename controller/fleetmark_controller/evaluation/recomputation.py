@@ -1,0 +1,48 @@
+"""Compute the accuracy of a run again: from LoadGen's accuracy log and the data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleetmark_controller.evaluation import accuracy, output_metrics
+from fleetmark_controller.loadgen.accuracy_log import parse_accuracy, parse_outputs
+from fleetmark_controller.loadgen.errors import IngestError
+
+Recomputed = accuracy.RecomputedAccuracy | output_metrics.RecomputedMetric
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The file with the labels or expected outputs, the array in it, and the file's layout."""
+
+    path: Path
+    key: str
+    layout: str
+
+
+def recompute(
+    metric: str, log: Path, reference: Reference, expected: int | None = None
+) -> Recomputed:
+    """Return the metric of a run.
+
+    Args:
+        metric: `top-1` to `top-99`, or one of `output_metrics.OUTPUT_METRICS`.
+        log: LoadGen's accuracy log.
+        reference: the labels or expected outputs.
+        expected: number of samples according to LoadGen.
+
+    Raises:
+        IngestError: the metric is unknown; the text is a whole sentence.
+    """
+    try:
+        if metric not in output_metrics.OUTPUT_METRICS:
+            words = accuracy.words_of(metric)
+            labels = accuracy.load_labels(reference.path, reference.key, reference.layout)
+            answers = parse_accuracy(log, words)
+            return accuracy.top_k(answers, labels, expected)
+        wanted = output_metrics.load_expected(reference.path, reference.key)
+        outputs = parse_outputs(log, wanted.shape[1])
+        return output_metrics.compare_outputs(metric, outputs, wanted, expected)
+    except IngestError as error:
+        raise IngestError(f"accuracy is unknown: {error}") from error
