@@ -54,3 +54,7 @@ def main() -> NoReturn:
     sys.argv = [f"{PREFIX}{arguments[0]}", *arguments[1:]]
     program.load()()
     sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

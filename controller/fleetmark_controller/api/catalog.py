@@ -5,19 +5,29 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-from fleetmark_catalog.load import Artifact, Component, component_bytes
+from fleetmark_catalog.load import Artifact, Catalog, Component, component_bytes
 from fleetmark_catalog.resolve import expand, resolve
 from fleetmark_controller.api import auth, error_handling
-from fleetmark_controller.api.catalog_import import import_model
+from fleetmark_controller.api.catalog_import import apply_import, prepare_import
+from fleetmark_controller.api.file_confirmation import (
+    checked_message,
+    component_to_confirm,
+    confirm_files,
+    file_message,
+)
+from fleetmark_controller.api.thread_progress import in_thread
 from fleetmark_controller.api.trust_view import trust_message
 from fleetmark_controller.artifacts.acquire import obtain, place_of
 from fleetmark_controller.artifacts.catalog_registry import Catalogs
+from fleetmark_controller.artifacts.check_files import check_files
 from fleetmark_controller.artifacts.fetch_plan import sources_of
+from fleetmark_controller.artifacts.file_confirmations import CheckedFile
 from fleetmark_controller.artifacts.harness import pack_harness
+from fleetmark_controller.artifacts.model_import import ImportedModel
 from fleetmark_controller.engine.engine import Engine
 from fleetmark_controller.identity.issuer import Issuer
 from fleetmark_controller.planning.device import Device
@@ -26,25 +36,31 @@ from fleetmark_controller.signing.pack_writer import write_pack
 from fleetmark_controller.store.devices import devices
 from fleetmark_controller.store.devices.selection import named
 from fleetmark_controller.store.security import audit
+from fleetmark_controller.trial.outcome import TrialOutcome
+from fleetmark_controller.trial.trials import Trials
 from fleetmark_core.digest import is_sha256, sha256_hex
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.serde import to_plain
 from fleetmark_protos.channel import CHUNK_BYTES
 from fleetmark_protos.v1 import catalog_pb2, catalog_pb2_grpc
 
+_MAX_UPLOADED = 100
+
 
 class CatalogService(catalog_pb2_grpc.CatalogServicer):
     """Service for the loaded catalog and its extensions."""
 
-    def __init__(self, engine: Engine, catalogs: Catalogs, issuer: Issuer) -> None:
+    def __init__(self, engine: Engine, catalogs: Catalogs, issuer: Issuer, trials: Trials) -> None:
         """Serve the catalog of one engine.
 
         Args:
             engine: the engine.
             catalogs: adds catalogs and components.
             issuer: for the fingerprint of the CA that devices trust.
+            trials: runs models before they are imported.
         """
         self._engine = engine
+        self._trials = trials
         self._issuer = issuer
         self._catalogs = catalogs
         self._changing = asyncio.Lock()
@@ -62,7 +78,10 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
         self, request: catalog_pb2.GetComponentRequest, context: error_handling.Context
     ) -> catalog_pb2.ComponentDetail:
         """Return one component, as written and as resolved."""
-        component = self._engine.catalog.named(request.name)
+        catalog = self._engine.catalog
+        component = (component_to_confirm if request.with_md5 else Catalog.named)(
+            catalog, request.name
+        )
         return await asyncio.to_thread(self._detail, component)
 
     @error_handling.unary
@@ -79,19 +98,66 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
     ) -> AsyncIterator[catalog_pb2.FetchEvent]:
         """Obtain the files of a component; yield progress, then the result."""
         known = await self._engine.reader.run(devices.list_all)
-        progress: asyncio.Queue[str | None] = asyncio.Queue()
-        loop = asyncio.get_running_loop()
+        async for item in in_thread(self._fetch, request.name, known):
+            if isinstance(item, str):
+                yield catalog_pb2.FetchEvent(progress=item)
+            else:
+                yield catalog_pb2.FetchEvent(result=item)
 
-        def report_progress(text: str) -> None:
-            loop.call_soon_threadsafe(progress.put_nowait, text)
+    @error_handling.streaming
+    async def CheckFiles(
+        self, request: catalog_pb2.CheckFilesRequest, context: error_handling.Context
+    ) -> AsyncIterator[catalog_pb2.CheckFilesEvent]:
+        """Obtain files of which only an MD5 is known; yield progress, then what was computed."""
+        if len(request.uploaded) > _MAX_UPLOADED:
+            raise FleetmarkError(ErrorKind.USAGE, f"more than {_MAX_UPLOADED} uploaded files")
+        component = component_to_confirm(self._engine.catalog, request.name)
+        known = await asyncio.to_thread(self._catalogs.checked_files, component.id)
+        async for item in in_thread(
+            check_files,
+            component,
+            request.files,
+            known,
+            request.uploaded,
+            self._engine.blobs,
+            self._engine.settings.mirror_folder,
+        ):
+            if isinstance(item, str):
+                yield catalog_pb2.CheckFilesEvent(progress=item)
+                continue
+            async with self._changing:
+                await asyncio.to_thread(self._catalogs.record_checked, item)
+            for file in item:
+                await self._note("catalog.check", component.id, file=file.name, sha256=file.sha256)
+            yield catalog_pb2.CheckFilesEvent(result=checked_message(component, item))
 
-        work = loop.create_task(
-            asyncio.to_thread(self._fetch, request.name, known, report_progress)
-        )
-        work.add_done_callback(lambda _: progress.put_nowait(None))
-        while (text := await progress.get()) is not None:
-            yield catalog_pb2.FetchEvent(progress=text)
-        yield catalog_pb2.FetchEvent(result=await work)
+    @error_handling.unary
+    async def ConfirmFiles(
+        self, request: catalog_pb2.ConfirmFilesRequest, context: error_handling.Context
+    ) -> catalog_pb2.ConfirmFilesReply:
+        """Confirm files of which only an MD5 is known, or withdraw their confirmations."""
+        component = component_to_confirm(self._engine.catalog, request.component)
+        async with self._changing:
+            files = await asyncio.to_thread(
+                confirm_files,
+                self._catalogs,
+                component,
+                request,
+                self._engine.blobs,
+                auth.caller_label(),
+            )
+            # First the audit row: no confirmation takes effect without one.
+            for file in files:
+                await self._note(
+                    "catalog.withdraw" if request.withdraw else "catalog.confirm",
+                    component.id,
+                    file=file.name,
+                    sha256=file.sha256,
+                    size_bytes=file.size_bytes,
+                )
+            self._engine.catalog = await asyncio.to_thread(self._catalogs.record_files, files)
+        await self._engine.release_manager.renew_if_due()
+        return catalog_pb2.ConfirmFilesReply(files=map(file_message, files))
 
     @error_handling.unary
     async def AddCatalog(
@@ -113,13 +179,27 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
         self, request: catalog_pb2.ImportModelRequest, context: error_handling.Context
     ) -> catalog_pb2.ImportModelReply:
         """Create a component from an uploaded model, and a benchmark of its speed."""
-        if not is_sha256(request.sha256) or not self._engine.blobs.has(request.sha256):
-            raise FleetmarkError(ErrorKind.BLOB_MISSING, f"no blob {request.sha256[:64]}")
+        engine = self._engine
+        wanted = [request.sha256, *(file.sha256 for file in request.external)]
+        wanted += [request.values_sha256] if request.values_sha256 else []
+        for sha256 in wanted:
+            if not is_sha256(sha256) or not engine.blobs.has(sha256):
+                raise FleetmarkError(ErrorKind.BLOB_MISSING, f"no blob {sha256[:64]}")
+
+        def trial(catalog: Catalog, model: ImportedModel) -> TrialOutcome:
+            return self._trials.run(catalog.knowing(engine.builder.known()), model)
+
+        # The model runs before the catalog is locked: that may take minutes.
+        prepared = await asyncio.to_thread(
+            prepare_import,
+            self._catalogs,
+            engine.blobs.path(request.sha256),
+            request,
+            engine.blobs.path,
+            None if request.no_trial else trial,
+        )
         async with self._changing:
-            engine = self._engine
-            engine.catalog, reply = await asyncio.to_thread(
-                import_model, self._catalogs, engine.blobs.path(request.sha256), request
-            )
+            engine.catalog, reply = await asyncio.to_thread(apply_import, self._catalogs, prepared)
         await self._note("catalog.import", reply.name, sha256=request.sha256)
         return reply
 
@@ -207,6 +287,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
     # --- in threads -----------------------------------------------------------------------
 
     def _detail(self, component: Component) -> catalog_pb2.ComponentDetail:
+        checked = {file.name: file for file in self._catalogs.checked_files(component.id)}
         text = component_bytes(component.folder).decode(errors="replace")
         return catalog_pb2.ComponentDetail(
             component=_summary(component),
@@ -217,10 +298,15 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
             sha256=component.sha256,
             license=component.license,
             source=component.source,
-            files=[self._file(component, artifact) for artifact in component.artifacts],
+            files=[
+                self._file(component, artifact, checked.get(artifact.name))
+                for artifact in component.artifacts
+            ],
         )
 
-    def _file(self, component: Component, artifact: Artifact) -> catalog_pb2.ComponentFile:
+    def _file(
+        self, component: Component, artifact: Artifact, checked: CheckedFile | None
+    ) -> catalog_pb2.ComponentFile:
         places = [place_of(location) for location in artifact.locations]
         return catalog_pb2.ComponentFile(
             name=artifact.name,
@@ -228,6 +314,8 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
             size_bytes=artifact.size_bytes,
             present=self._engine.blobs.has(artifact.sha256),
             locations=[str(component.path(artifact.file)), *places] if artifact.file else places,
+            md5=artifact.md5,
+            confirmed_by=checked.confirmed_by if checked and artifact.is_confirmed else "",
         )
 
     async def _device(self, name: str) -> Device:
@@ -268,9 +356,8 @@ class CatalogService(catalog_pb2_grpc.CatalogServicer):
         return catalog_pb2.ResolveReply(results=answers.values())
 
     def _fetch(
-        self, name: str, known: list[Device], report_progress: object
+        self, name: str, known: list[Device], report_progress: Callable[[str], None]
     ) -> catalog_pb2.FetchResult:
-        assert callable(report_progress)
         builder, mirror = self._engine.builder, self._engine.settings.mirror_folder
         while True:
             catalog = self._engine.catalog.knowing(builder.known())

@@ -11,7 +11,7 @@ from fleetmark_controller.api import auth, error_handling, job_logs, serde
 from fleetmark_controller.api.watch_stream import WatchStream
 from fleetmark_controller.engine.engine import Engine
 from fleetmark_controller.lifecycle.states import JobState
-from fleetmark_controller.operations import campaigns, offline
+from fleetmark_controller.operations import campaigns, crosschecks, offline
 from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.planning.plan import CampaignPlan, CampaignRequest
 from fleetmark_controller.store.devices import devices
@@ -25,7 +25,7 @@ from fleetmark_core.digest import canonical_json
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.ids import uuid7
 from fleetmark_core.lockfile import Lockfile
-from fleetmark_core.order import parse_order
+from fleetmark_core.order import HIGHEST_START_C, parse_order
 from fleetmark_core.sandbox_levels import LEVELS
 from fleetmark_core.suggest import hint
 from fleetmark_protos.v1 import common_pb2, jobs_pb2, jobs_pb2_grpc
@@ -268,6 +268,25 @@ class JobsService(jobs_pb2_grpc.JobsServicer):
         device = await self._engine.transactions.run_operation(replay)
         return jobs_pb2.ReplayReply(campaign_id=campaign, run_id=run_id, device=device)
 
+    @error_handling.unary
+    async def Crosscheck(
+        self, request: jobs_pb2.CrosscheckRequest, context: error_handling.Context
+    ) -> jobs_pb2.CrosscheckReply:
+        """Measure the parts of a run's figure on the same device."""
+        run_id = await self._engine.find("run", request.run_id)
+        campaign = request.campaign_id or uuid7()
+        if not _CAMPAIGN_ID.fullmatch(campaign):
+            raise _campaign_id_error()
+        who = auth.caller_label()
+
+        def submit(c: sqlite3.Connection, fx: Effects, now: int) -> str:
+            device = crosschecks.submit(c, fx, now, run_id, campaign, who)
+            audit.add(c, now, who, "run.crosscheck", run_id, campaign=campaign)
+            return device
+
+        device = await self._engine.transactions.run_operation(submit)
+        return jobs_pb2.CrosscheckReply(campaign_id=campaign, run_id=run_id, device=device)
+
     @error_handling.streaming
     async def StreamLogs(
         self, request: jobs_pb2.StreamLogsRequest, context: error_handling.Context
@@ -339,6 +358,12 @@ def _request(message: jobs_pb2.SubmitRequest) -> CampaignRequest:
             "--min-sandbox",
             hint(message.min_sandbox[:40], LEVELS),
         )
+    if not 0 <= message.start_below_c <= HIGHEST_START_C:
+        raise FleetmarkError(
+            ErrorKind.USAGE,
+            f"{message.start_below_c:g} °C is not between 0 and {HIGHEST_START_C:g} °C",
+            "--start-below",
+        )
     return CampaignRequest(
         campaign_id=message.campaign_id or uuid7(),
         benchmark=message.benchmark,
@@ -360,6 +385,8 @@ def _request(message: jobs_pb2.SubmitRequest) -> CampaignRequest:
         cool_down_s=message.cool_down_ns / NS_PER_S,
         min_sandbox=message.min_sandbox,
         stable=message.stable,
+        sustain_s=message.sustain_ns / NS_PER_S,
+        start_below_c=message.start_below_c,
     )
 
 
@@ -381,6 +408,7 @@ def _result(request: CampaignRequest, plan: CampaignPlan) -> jobs_pb2.SubmitResu
                 memory_bytes=planned.memory_bytes,
                 disk_bytes=planned.disk_bytes,
                 expected_ns=int((planned.job.expected_s or 0.0) * NS_PER_S),
+                memory_source=planned.memory_source,
             )
             for planned in plan.jobs
         ],

@@ -23,6 +23,10 @@ from fleetmark_protos.channel import MAX_ORDER_BYTES
 from fleetmark_protos.v1 import common_pb2, jobs_pb2, results_pb2, session_pb2
 
 MAX_REASON = 2000
+_CAUSES = {
+    session_pb2.FailureCause.Value(f"FAILURE_CAUSE_{cause.name}"): cause for cause in FailureCause
+}
+"""A cause that is not set, or that only a newer agent knows, is not in the table."""
 
 
 def key_from(message: common_pb2.AttemptRef) -> AttemptKey:
@@ -54,12 +58,6 @@ def report_from(message: session_pb2.AttemptReport) -> DeviceReport:
         message.retryable,
         cause=_CAUSES.get(message.cause),
     )
-
-
-_CAUSES = {
-    session_pb2.FailureCause.Value(f"FAILURE_CAUSE_{cause.name}"): cause for cause in FailureCause
-}
-"""A cause that is not set, or that only a newer agent knows, is not in the table."""
 
 
 def _named_in_hello(message: session_pb2.AttemptReport) -> DeviceReport:

@@ -31,7 +31,10 @@ from fleetmark_core.digest import sha256_file
 from fleetmark_core.disk_space import is_disk_full
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 
-_SIGNED_FILES = ("config.toml", "catalogs.json", "catalog-trust.json", "release.json")
+_SIGNED_FILES = (
+    *("config.toml", "catalogs.json", "catalog-trust.json", "release.json"),
+    "file-confirmations.json",
+)
 """Files that belong together with the keys in `identity/`, and that a controller replaces."""
 _COPIED_FOLDERS = (FOLDER, "blobs", "builds", "catalog", "catalogs")
 _TRIES = 5

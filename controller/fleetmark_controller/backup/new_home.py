@@ -22,6 +22,7 @@ _RESTORED = frozenset(
     {
         *(STORE_NAME, FOLDER, "blobs", "builds", "catalog", "catalogs"),
         *("config.toml", "catalogs.json", "catalog-trust.json", "release.json"),
+        "file-confirmations.json",
     }
 )
 """Entries that an interrupted restoration may have left in an existing folder."""

@@ -24,6 +24,7 @@ _COMMANDS = {
     "export": ("export", "Write results to files."),
     "compare": ("compare", "Compare the results of two campaigns."),
     "replay": ("replay", "Repeat a run and show the differences."),
+    "crosscheck": ("crosscheck", "Explain the figure of a run by its parts."),
     "catalog": ("catalog", "Manage the components that can run."),
     "pack": ("pack", "Verify the archives that `controller campaign pack` writes."),
     "operator": ("operator", "Create, list and revoke credentials of operators."),

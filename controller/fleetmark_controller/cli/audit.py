@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from fleetmark_controller.client.connection import Client
     from fleetmark_controller.identity.audit_chain import Row
 
+_WIDE = 70
+
 
 @click.group(name="audit")
 def command() -> None:
@@ -113,6 +115,3 @@ def _short(row: Row) -> str:
     detail = json.loads(row.detail)
     text = " ".join(f"{key}={value}" for key, value in detail.items() if value not in ("", None))
     return text if len(text) <= _WIDE else text[: _WIDE - 1] + "…"
-
-
-_WIDE = 70

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fleetmark_cli.output import echo
 from fleetmark_cli.renamed import RenamedOption, renamed
-from fleetmark_controller.cli import campaign, catalog_import, catalog_releases, options, pack
+from fleetmark_controller.cli import (
+    campaign,
+    catalog_confirm,
+    catalog_import,
+    catalog_releases,
+    options,
+    pack,
+)
 from fleetmark_core.plural import counted
 
 if TYPE_CHECKING:
@@ -25,7 +32,9 @@ def command() -> None:
 command.add_command(catalog_releases.key_command)
 command.add_command(catalog_releases.release_command)
 command.add_command(catalog_import.import_model)
+command.add_command(catalog_import.update_model)
 command.add_command(catalog_import.remove_model)
+command.add_command(catalog_confirm.confirm)
 command.add_command(renamed(campaign.pack, "pack", "controller campaign pack"))
 command.add_command(renamed(pack.verify, "unpack", "controller pack verify"))
 
@@ -88,15 +97,29 @@ def show(name: str, resolved: bool, as_json: bool, address: str | None) -> None:
             "license": detail.license,
             "source": detail.source or None,
             "extends": ", ".join(detail.extends) or None,
+            "MLPerf": _rounds(whole),
             "folder": detail.folder,
             "sha256": detail.sha256,
         }
     )
     for file in detail.files:
         where = "here" if file.present else f"from {'; '.join(file.locations)}"
-        echo(f"file       {file.name}, {file.size_bytes:,} bytes, {file.sha256[:16]}…, {where}")
+        echo(f"file       {file.name}, {_identity(file)}, {where}")
     echo()
     echo(json.dumps(whole, indent=2, ensure_ascii=False) if resolved else detail.toml.rstrip())
+
+
+def _rounds(component: dict[str, Any]) -> str | None:
+    """Return the rounds of MLPerf to which a model belongs, as text."""
+    rounds = component.get("body", {}).get("rounds", {})
+    return "; ".join(f"{suite} {', '.join(names)}" for suite, names in rounds.items()) or None
+
+
+def _identity(file: catalog_pb2.ComponentFile) -> str:
+    if not file.sha256:
+        return f"md5 {file.md5}, unsigned until an admin runs `controller catalog confirm`"
+    who = f" confirmed by {file.confirmed_by}" if file.confirmed_by else ""
+    return f"{file.size_bytes:,} bytes, {file.sha256[:16]}…{who}"
 
 
 @command.command(name="schema")
@@ -288,40 +311,59 @@ def add(location: str, commit: str, as_json: bool, address: str | None) -> None:
 @options.as_json
 @options.controller
 def import_files(name: str, folder: str, as_json: bool, address: str | None) -> None:
-    """Import files of component NAME whose license does not let the controller fetch them.
+    """Import files of component NAME that the controller cannot fetch or may not fetch.
 
-    DIR is searched for files with the right digests.
+    DIR is searched for files with the right digests. A file whose publisher states only an MD5
+    stays unsigned until an admin runs `controller catalog confirm`.
     """
     from pathlib import Path
 
     from fleetmark_cli import output
-    from fleetmark_controller.artifacts.local_files import find_files
+    from fleetmark_controller.artifacts.local_files import find_all
 
-    detail = _get(name, address)
-    wanted = {file.sha256: file for file in detail.files if not file.present}
-    found = find_files(
-        Path(folder), {file.sha256: (file.name, file.size_bytes) for file in wanted.values()}
+    detail = _get(name, address, with_md5=True)
+    wanted = {file.sha256: file for file in detail.files if file.sha256 and not file.present}
+    found, unsigned = find_all(
+        Path(folder),
+        {file.sha256: (file.name, file.size_bytes) for file in wanted.values()},
+        {file.md5: file.name for file in detail.files if not file.sha256},
     )
+    component = f"{detail.component.kind}/{detail.component.name}"
     with options.connect(address) as client:
         for sha256 in sorted(found):
             client.upload(found[sha256])
-    missing = sorted(file.name for sha256, file in wanted.items() if sha256 not in found)
+        if unsigned:
+            uploaded = [client.upload(path)[0] for path in unsigned.values()]
+            catalog_confirm.check(client, component, uploaded=uploaded)
+    given = sorted([*(wanted[sha256].name for sha256 in found), *unsigned])
+    missing = sorted(
+        file.name for file in detail.files if not file.present and file.name not in given
+    )
     if as_json:
-        given = sorted(wanted[sha256].name for sha256 in found)
-        output.print_json({"component": name, "given": given, "missing": missing})
+        output.print_json(
+            {"component": name, "given": given, "unsigned": sorted(unsigned), "missing": missing}
+        )
         return
     for sha256 in sorted(found, key=lambda sha256: wanted[sha256].name):
         echo(f"{wanted[sha256].name}: taken from {found[sha256]}")
-    echo(f"still missing: {', '.join(missing)}" if missing else f"{name} is complete")
+    for file_name, path in sorted(unsigned.items()):
+        echo(
+            f"{file_name}: taken from {path}; unsigned until an admin runs "
+            f"`controller catalog confirm {component}`"
+        )
+    if missing:
+        echo(f"still missing: {', '.join(missing)}")
+    elif not unsigned:
+        echo(f"{name} is complete")
 
 
 command.add_command(renamed(import_files, "provide", "controller catalog import-files"))
 
 
-def _get(name: str, address: str | None) -> catalog_pb2.ComponentDetail:
+def _get(name: str, address: str | None, with_md5: bool = False) -> catalog_pb2.ComponentDetail:
     from fleetmark_protos.v1 import catalog_pb2
 
     with options.connect(address) as client:
-        request = catalog_pb2.GetComponentRequest(name=name)
+        request = catalog_pb2.GetComponentRequest(name=name, with_md5=with_md5)
         detail: catalog_pb2.ComponentDetail = client.call(client.catalog.GetComponent, request)
     return detail

@@ -1,8 +1,9 @@
-"""`controller catalog import`."""
+"""`controller catalog import`, `update` and `remove`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,42 +11,123 @@ from fleetmark_cli.output import echo
 from fleetmark_controller.cli import options
 
 if TYPE_CHECKING:
+    from fleetmark_controller.client.connection import Client
     from fleetmark_protos.v1 import catalog_pb2
 
-_PATIENCE_S = 900.0
+_PATIENCE_S = 1800.0
+
+
+def _model_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that describe a model, for `import` and `update`."""
+    for option in reversed(
+        (
+            click.option("--title", default="", help="Title, shown in lists."),
+            click.option("--license", "license_", default="", help="License of the model."),
+            click.option(
+                "--task", default="", help="Task, such as image-classification [default: speed]."
+            ),
+            click.option(
+                "--precision",
+                default="",
+                help="Precision, such as fp32 or int8 [default: that of the graph].",
+            ),
+            click.option(
+                "--shape",
+                "shapes",
+                multiple=True,
+                metavar="NAME=SIZES",
+                help="Shape of an input with open dimensions, such as x=1x3x224x224; repeatable.",
+            ),
+            click.option(
+                "--input",
+                "inputs",
+                multiple=True,
+                metavar="NAME=VALUES",
+                help="Values of an input: ones, zeros, a number, randint:LOW:HIGH, "
+                "uniform:LOW:HIGH, normal:MEAN:DEVIATION, dataset/NAME, or a file (.npz, .npy, "
+                ".wav, .png, .jpg, raw bytes); repeatable.",
+            ),
+            click.option(
+                "--dataset",
+                default="",
+                metavar="[NAME=]PATH",
+                help="Labeled samples, for the accuracy: a folder of pictures, or an .npz file "
+                "with x and y.",
+            ),
+            click.option(
+                "--labels", default="", metavar="FILE", help="CSV file with lines FILE,CLASS."
+            ),
+            click.option(
+                "--classes",
+                default="",
+                metavar="FILE",
+                help="Names of all classes, one a line, in the order of the model's outputs.",
+            ),
+            click.option(
+                "--preprocess",
+                default="",
+                metavar="STEPS",
+                help="Preparation of pictures: resize, letterbox or crop=HEIGHTxWIDTH, mean=, "
+                "scale=, color=, layout=; separated by commas.",
+            ),
+            click.option(
+                "--metric",
+                default="",
+                help="Metric of the accuracy: top-K, mae or cosine [default: top-1].",
+            ),
+            click.option(
+                "--batch-axis",
+                "batch_axes",
+                multiple=True,
+                metavar="NAME=AXIS",
+                help="Axis of an input or output that is the batch, or none; repeatable.",
+            ),
+            click.option(
+                "--member", default="", help="Model in a .task bundle that contains several."
+            ),
+            click.option(
+                "--no-trial", is_flag=True, help="Import the model without running it once."
+            ),
+        )
+    ):
+        command = option(command)
+    return command
 
 
 @click.command(name="import")
 @click.argument("file", type=click.Path(dir_okay=False, exists=True))
 @click.option("--name", default="", help="Name of the component [default: name of the file].")
-@click.option("--title", default="", help="Title, shown in lists.")
-@click.option("--license", "license_", default="", help="License of the model.")
-@click.option("--task", default="", help="Task, such as image-classification [default: speed].")
-@click.option(
-    "--precision",
-    default="",
-    help="Precision, such as fp32 or int8 [default: that of the graph].",
-)
-@click.option(
-    "--shape",
-    "shapes",
-    multiple=True,
-    metavar="NAME=SIZES",
-    help="Shape of an input with open dimensions, such as x=1x3x224x224; repeatable.",
-)
-@click.option(
-    "--input",
-    "inputs",
-    multiple=True,
-    metavar="NAME=VALUES",
-    help="Values of an input: ones, zeros, a number, randint:LOW:HIGH or uniform:LOW:HIGH; "
-    "repeatable.",
-)
+@_model_options
 @click.option("--replace", is_flag=True, help="Replace an imported model of the same name.")
 @options.as_json
 @options.controller
-def import_model(
+def import_model(file: str, as_json: bool, address: str | None, **given: Any) -> None:
+    """Create components for the model in FILE: .onnx, .ort, .tflite, .lite or .task.
+
+    The controller runs the model once, in the sandbox of a job, and refuses one that does not run.
+    """
+    _import(file, as_json, address, **given)
+
+
+@click.command(name="update")
+@click.argument("name")
+@click.argument("file", type=click.Path(dir_okay=False, exists=True))
+@_model_options
+@options.as_json
+@options.controller
+def update_model(name: str, file: str, as_json: bool, address: str | None, **given: Any) -> None:
+    """Replace the imported model NAME by that in FILE, with the options of its last import.
+
+    Options that are given replace those of the last import.
+    """
+    _import(file, as_json, address, name=name, is_update=True, **given)
+
+
+def _import(
     file: str,
+    as_json: bool,
+    address: str | None,
+    *,
     name: str,
     title: str,
     license_: str,
@@ -53,40 +135,85 @@ def import_model(
     precision: str,
     shapes: tuple[str, ...],
     inputs: tuple[str, ...],
-    replace: bool,
-    as_json: bool,
-    address: str | None,
+    batch_axes: tuple[str, ...],
+    member: str,
+    no_trial: bool,
+    dataset: str,
+    labels: str,
+    classes: str,
+    preprocess: str,
+    metric: str,
+    replace: bool = False,
+    is_update: bool = False,
 ) -> None:
-    """Create components for the model in FILE, which must be .onnx or .tflite."""
     from pathlib import Path
 
     from fleetmark_cli import output
+    from fleetmark_controller.artifacts.import_components import ImportRequest
+    from fleetmark_controller.artifacts.input_files import FileInputs, read_inputs
+    from fleetmark_controller.artifacts.labeled_data import LabeledOptions, read_labeled_inputs
+    from fleetmark_controller.artifacts.labeled_values import TOP_1
     from fleetmark_controller.artifacts.model_check import FORMATS
-    from fleetmark_controller.artifacts.model_import import ImportRequest, plan_of
+    from fleetmark_controller.artifacts.model_files import BUNDLE, open_model_files
+    from fleetmark_controller.artifacts.model_import import plan_of
     from fleetmark_protos.v1 import catalog_pb2
 
     path = Path(file)
-    if path.suffix.lower() not in FORMATS:
-        raise click.UsageError(f"{path.name} is not a file of type {' or '.join(FORMATS)}")
-    # Before the upload; the controller checks the same again.
-    plan_of(path, ImportRequest(path.name, shapes=shapes, inputs=inputs))
-    with options.connect(address) as client:
-        sha256, size_bytes = client.upload(path)
-        request = catalog_pb2.ImportModelRequest(
-            sha256=sha256,
-            size_bytes=size_bytes,
-            file_name=path.name,
-            name=name,
-            title=title,
-            license=license_,
-            task=task,
-            precision=precision,
-            shapes=shapes,
-            inputs=inputs,
-            replace=replace,
-        )
-        reply = client.call(client.catalog.ImportModel, request, _PATIENCE_S)
+    if path.suffix.lower() not in (*FORMATS, BUNDLE):
+        known = ", ".join((*FORMATS, BUNDLE))
+        raise click.UsageError(f"{path.name} is not a model: supported are {known}")
+    alone = {"labels": labels, "classes": classes, "preprocess": preprocess, "metric": metric}
+    for option, value in alone.items():
+        if value and not dataset and not (is_update and option == "metric"):
+            raise click.UsageError(f"--{option} needs --dataset")
+    with open_model_files(path, member) as files:
+        # Before the upload; the controller checks the same again. It knows the options of the last
+        # import, which an update keeps.
+        values = FileInputs(shapes, inputs)
+        if dataset:
+            given = LabeledOptions(dataset, labels, classes, preprocess, metric)
+            values = read_labeled_inputs(files.description, shapes, inputs, batch_axes, given)
+            metric = metric or TOP_1
+        elif not is_update or inputs:
+            values = read_inputs(files.description, shapes, inputs, batch_axes)
+        if not is_update:
+            wanted = ImportRequest(
+                files.file_name,
+                shapes=values.shapes,
+                inputs=values.inputs,
+                batch_axes=batch_axes,
+            )
+            plan_of(files.path, wanted, values.heads)
+        with options.connect(address) as client:
+            sha256, size_bytes = client.upload(files.path)
+            request = catalog_pb2.ImportModelRequest(
+                sha256=sha256,
+                size_bytes=size_bytes,
+                file_name=files.file_name,
+                name=name,
+                title=title,
+                license=license_,
+                task=task,
+                precision=precision,
+                shapes=values.shapes,
+                inputs=values.inputs,
+                replace=replace,
+                batch_axes=batch_axes,
+                no_trial=no_trial,
+                update=is_update,
+                metric=metric,
+            )
+            for beside in files.external:
+                digest, size = client.upload(beside)
+                request.external.add(name=beside.name, sha256=digest, size_bytes=size)
+            if values.arrays:
+                digest, size = _upload_values(client, values.arrays)
+                request.values_sha256, request.values_size_bytes = digest, size
+            if not no_trial:
+                echo("running the model once on the controller's machine", err=True)
+            reply = client.call(client.catalog.ImportModel, request, _PATIENCE_S)
     if as_json:
+        trial = reply.trial if reply.HasField("trial") else None
         output.print_json(
             {
                 "sha256": sha256,
@@ -97,10 +224,23 @@ def import_model(
                 "inputs": [_plain(tensor, is_input=True) for tensor in reply.inputs],
                 "outputs": [_plain(tensor, is_input=False) for tensor in reply.outputs],
                 "notes": list(reply.notes),
+                "trial": None if trial is None else _plain_trial(trial),
             }
         )
         return
     _print_reply(reply)
+
+
+def _upload_values(client: Client, arrays: Mapping[str, Any]) -> tuple[str, int]:
+    import tempfile
+    from pathlib import Path
+
+    from fleetmark_controller.artifacts.value_archive import write_archive
+
+    with tempfile.TemporaryDirectory(prefix="fleetmark-values-") as scratch:
+        file = Path(scratch) / "values.npz"
+        write_archive(file, arrays)
+        return client.upload(file)
 
 
 @click.command(name="remove")
@@ -140,8 +280,37 @@ def _print_reply(reply: catalog_pb2.ImportModelReply) -> None:
         ],
     )
     echo(f"precision: {reply.precision}")
+    if reply.HasField("trial"):
+        _print_trial(reply.trial)
     for note in reply.notes:
         echo(f"note: {note}")
+
+
+def _print_trial(trial: catalog_pb2.ImportTrial) -> None:
+    from fleetmark_core.resource_model import size
+
+    if trial.not_tried:
+        echo(f"not tried: {trial.not_tried}")
+        return
+    echo(
+        f"trial: {trial.runtime} {trial.runtime_version} opened it in {trial.load_ms:.3g} ms; one "
+        f"sample took {trial.first_ms:.3g} ms, the next {trial.run_ms:.3g} ms; peak memory "
+        f"{size(trial.peak_memory_bytes)}"
+    )
+
+
+def _plain_trial(trial: catalog_pb2.ImportTrial) -> dict[str, object]:
+    if trial.not_tried:
+        return {"not_tried": trial.not_tried}
+    return {
+        "not_tried": None,
+        "runtime": trial.runtime,
+        "runtime_version": trial.runtime_version,
+        "load_ms": trial.load_ms,
+        "first_ms": trial.first_ms,
+        "run_ms": trial.run_ms,
+        "peak_memory_bytes": trial.peak_memory_bytes,
+    }
 
 
 def _shape(tensor: catalog_pb2.ImportedTensor) -> str:

@@ -93,7 +93,25 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
         return seconds
 
 
+class Celsius(click.ParamType):  # type: ignore[type-arg]
+    """Click parameter for `40C`, `40°C` or plain degrees Celsius."""
+
+    name = "temperature"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return degrees Celsius; a usage error for any other text, or if it is not possible."""
+        from fleetmark_core.order import HIGHEST_START_C
+
+        match = re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]+)?) ?°?C?", str(value), re.IGNORECASE)
+        if match is None:
+            self.fail(f"{value!r} is not a temperature, such as 40C", param, ctx)
+        if not 0 < float(match[1]) <= HIGHEST_START_C:
+            self.fail(f"{value!r} is not above 0 °C and at most {HIGHEST_START_C:g} °C", param, ctx)
+        return float(match[1])
+
+
 DURATION = Duration()
+CELSIUS = Celsius()
 TERM = Duration(least_s=1.0)
 """A duration of one second or more: a shorter one is a mistake."""
 

@@ -8,7 +8,7 @@ from fleetmark_protos.v1 import common_pb2, jobs_pb2
 
 ANY_DEVICE = "any device"
 """Device name shown for a job that has no device yet."""
-TERMINAL = ("SUCCEEDED", "INVALID", "FAILED", "CANCELLED")
+TERMINAL = ("SUCCEEDED", "ESTIMATE", "INVALID", "FAILED", "CANCELLED")
 
 
 def phase(progress: jobs_pb2.JobProgress) -> str:

@@ -65,7 +65,7 @@ def result_fields(rows: Sequence[Row]) -> list[Field]:
         Field("official", _official(rows), ALWAYS),
         _field(rows, "latency_p50_ms", "p50 ms", keep=20),
         _field(rows, "latency_p99_ms", "p99 ms", keep=10),
-        _field(rows, "accuracy", "accuracy", keep=60),
+        Field("accuracy", _accuracy(rows), 60),
         Field("memory", _memory(rows), ALWAYS),
         _field(rows, "loadgen_validity", "LoadGen", keep=ALWAYS),
         _field(rows, "condition", "condition", keep=50),
@@ -80,13 +80,24 @@ def run_fields(rows: Sequence[Row]) -> list[Field]:
         *_names(rows),
         _field(rows, "mode", "mode", keep=80),
         Field("official", _official(rows), ALWAYS),
-        _field(rows, "accuracy", "accuracy", keep=60),
+        Field("accuracy", _accuracy(rows), 60),
         Field("memory", _memory(rows), ALWAYS),
         _field(rows, "loadgen_validity", "LoadGen", keep=ALWAYS),
         _field(rows, "condition", "condition", keep=50),
         _field(rows, "started_at", "started", keep=10),
         Field("campaign", _short(rows, "campaign_id"), 40),
     ]
+
+
+def _accuracy(rows: Sequence[Row]) -> tuple[object, ...]:
+    """Return the accuracies, with the name of each metric other than top-1."""
+    return tuple(
+        value
+        if (value := row.get("accuracy")) is None
+        or (metric := row.get("accuracy_metric")) in (None, "", "top-1")
+        else f"{cell_text(value)} {metric}"
+        for row in rows
+    )
 
 
 def arrange(fields: Sequence[Field], width: int | None) -> ResultTable:
@@ -194,7 +205,17 @@ def _field(rows: Sequence[Row], name: str, heading: str, keep: int, names: bool 
 
 
 def _official(rows: Sequence[Row]) -> tuple[object, ...]:
-    return tuple(figure(row.get("metric_value"), row.get("metric_name")) for row in rows)
+    return tuple(map(_official_figure, rows))
+
+
+def _official_figure(row: Row) -> object:
+    if row.get("estimate_reason"):
+        mean, rate = row.get("latency_mean_ms"), row.get("throughput_samples_per_s")
+        # LoadGen gives no percentile of so few queries.
+        offline = row.get("scenario") == "Offline"
+        known = figure(rate, "samples_per_s") if offline else figure(mean, "latency_mean_ms")
+        return None if known is None else f"about {known} (estimate)"
+    return figure(row.get("metric_value"), row.get("metric_name"))
 
 
 def _memory(rows: Sequence[Row]) -> tuple[object, ...]:

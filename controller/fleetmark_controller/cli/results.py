@@ -139,12 +139,13 @@ def print_results(
 @command.command(name="show")
 @click.argument("run")
 @click.option("--save", metavar="DIR", help="Also write the raw files of the run to DIR.")
+@click.option("--ops", is_flag=True, help="Show only the operators of the model, with their time.")
 @options.as_json
 @options.controller
-def show(run: str, save: str | None, as_json: bool, address: str | None) -> None:
-    """Show a RUN with its figures, validity, condition, energy and raw files."""
+def show(run: str, save: str | None, ops: bool, as_json: bool, address: str | None) -> None:
+    """Show a RUN with its figures, phases, memory, validity, condition, energy and raw files."""
     from fleetmark_cli import output, tables
-    from fleetmark_controller.cli import run_summary
+    from fleetmark_controller.cli import operator_table, run_summary
     from fleetmark_controller.client.connection import values
     from fleetmark_protos.v1 import results_pb2
 
@@ -160,14 +161,34 @@ def show(run: str, save: str | None, as_json: bool, address: str | None) -> None
     text = figures.pop("search", None)
     search = json.loads(str(text)) if text else None
     details = provenance if isinstance(provenance, dict) else {}
+    operators = operator_table.parse(figures.pop("operators", None))
+    if as_json and ops:
+        output.print_json({"run_id": figures["run_id"], "operators": operators})
+        return
     if as_json:
-        output.print_json({**figures, "search": search, "provenance": provenance, "files": files})
+        output.print_json(
+            {
+                **figures,
+                "search": search,
+                "operators": operators,
+                "provenance": provenance,
+                "files": files,
+            }
+        )
+        return
+    if ops:
+        table = operator_table.rows(operators)
+        if table:
+            tables.print_table(operator_table.HEADINGS, table)
+        echo(operator_table.summary(operators))
         return
     shown = {name: value for name, value in figures.items() if name not in run_summary.SUMMARIZED}
     output.print_fields(shown)
     echo()
-    for line in run_summary.lines(figures, details):
+    for line in (*run_summary.phase_lines(figures), *run_summary.lines(figures, details)):
         echo(line)
+    if operators is not None:
+        echo(f"Operators  {operator_table.summary(operators)}")
     echo()
     if search is not None:
         _print_search(search)

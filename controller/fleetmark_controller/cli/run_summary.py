@@ -1,4 +1,4 @@
-"""Lines that show validity, condition and energy of a run. Pure."""
+"""Lines that show phases, memory, validity, condition and energy of a run. Pure."""
 
 from __future__ import annotations
 
@@ -6,11 +6,24 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from fleetmark_controller.cli.sustained_summary import sustained_lines
+from fleetmark_core.resource_model import size
+
 SUMMARIZED = frozenset(
     (
-        *("loadgen_validity", "condition", "condition_reasons", "energy_j", "energy_per_query_j"),
+        *(
+            "loadgen_validity",
+            "estimate_reason",
+            "condition",
+            "condition_reasons",
+            "energy_j",
+            "energy_per_query_j",
+        ),
         *("energy_per_sample_j", "power_mean_w", "energy_source", "energy_unavailable"),
         *("energy_official", "interval_percent", "repeat_interval_percent"),
+        *("load_ms", "first_inference_ms", "warmup_ms", "steady_state_ms"),
+        *("load_memory_bytes", "peak_memory_bytes"),
+        *("steady_start_s", "steady_throughput_samples_per_s", "steady_latency_mean_ms"),
     )
 )
 """Columns that the lines show, and that the list of columns omits."""
@@ -33,15 +46,26 @@ _MOST_SENSORS = 5
 """Maximum number of listed unused sensors: a phone has dozens. All are in the provenance."""
 
 
+def phase_lines(figures: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines about the phases before the measurement, and about memory."""
+    yield f"Phases     {', '.join(_phases(figures))}"
+    yield f"Memory     {', '.join(_memory(figures))}"
+
+
 def lines(figures: Mapping[str, Any], provenance: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the lines."""
+    """Yield the lines about validity, condition and energy."""
     validity = figures.get("loadgen_validity")
     texts = (*_list(provenance.get("problems")), *_list(provenance.get("loadgen_reasons")))
     problems = [str(text) for text in texts]
-    validity_text = "gives no verdict in accuracy mode" if validity is None else str(validity)
+    mode = figures.get("mode") or "accuracy"
+    validity_text = f"gives no verdict in {mode} mode" if validity is None else str(validity)
     yield f"LoadGen    {validity_text}"
     for problem in problems:
         yield f"           - {problem}"
+    if figures.get("estimate_reason"):
+        yield f"Estimate   {figures['estimate_reason']}"
+    if figures.get("scenario") == "Offline":
+        yield from _batch(_table(provenance.get("program_result")))
     condition = figures.get("condition")
     yield f"Condition  {_WORDS.get(str(condition), condition or 'unavailable')}"
     for reason in _reasons(figures.get("condition_reasons")):
@@ -55,8 +79,38 @@ def lines(figures: Mapping[str, Any], provenance: Mapping[str, Any]) -> Iterator
     if isinstance(root, str) and root != "/":
         yield f"           - system files of the device were read below {root}"
     yield from _stable(_table(provenance.get("stable")))
+    yield from _start(_table(provenance.get("start_limit")))
+    yield from sustained_lines(provenance.get("sustained"))
     yield from _intervals(figures)
     yield from _energy(figures)
+
+
+def _batch(result: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the batch that was used if it is not the one of the parameters."""
+    used = _table(result.get("calibration")).get("batch_size")
+    wanted = _table(result.get("parameters")).get("batch_size")
+    if isinstance(used, int) and isinstance(wanted, int) and 1 < wanted != used:
+        yield f"Batch      {used} samples per call, where the parameter is {wanted}"
+
+
+def _phases(figures: Mapping[str, Any]) -> Iterator[str]:
+    for name, words in (
+        ("load_ms", "load {} ms"),
+        ("first_inference_ms", "first inference {} ms"),
+        ("warmup_ms", "warm-up {} ms"),
+        ("steady_state_ms", "steady state {} ms per call"),
+    ):
+        value = figures.get(name)
+        if isinstance(value, (int, float)):
+            yield words.format(f"{value:.4g}")
+        else:
+            yield f"{words.partition(' {')[0]} unavailable"
+
+
+def _memory(figures: Mapping[str, Any]) -> Iterator[str]:
+    for name, words in (("load_memory_bytes", "after loading"), ("peak_memory_bytes", "at most")):
+        value = figures.get(name)
+        yield f"{words} {size(value) if isinstance(value, (int, float)) else 'unavailable'}"
 
 
 def _left_out(sensors: Mapping[str, Any]) -> Iterator[str]:
@@ -108,6 +162,12 @@ def _stable(conditions: Mapping[str, Any]) -> Iterator[str]:
     yield f"Stable     {'; '.join(parts) or 'nothing was changed'}"
     for reason in _list(conditions.get("not_set")):
         yield f"           - not set: {reason}"
+
+
+def _start(wait: Mapping[str, Any]) -> Iterator[str]:
+    below_c, start_c, waited_s = (wait.get(name) for name in ("below_c", "start_c", "waited_s"))
+    if all(isinstance(value, (int, float)) for value in (below_c, start_c, waited_s)):
+        yield f"Start      at {start_c:.1f} °C after {waited_s:.0f} s, below {below_c:g} °C"
 
 
 def _kinds(conditions: Mapping[str, Any]) -> str:

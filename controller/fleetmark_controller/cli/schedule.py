@@ -14,7 +14,7 @@ from fleetmark_core.plural import counted
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fleetmark_protos.v1.jobs_pb2 import CampaignEstimate, SubmitResult
+    from fleetmark_protos.v1.jobs_pb2 import CampaignEstimate, PlannedJob, SubmitResult
 
 EXIT_NOTHING = 3
 _MAX_NAMES = 5
@@ -88,6 +88,20 @@ _DEADLINE_S = 7 * 24 * 3600.0
     help="Cool down first, set the governor if allowed, repeat until the figure is precise.",
 )
 @click.option(
+    "--sustain",
+    "sustain_s",
+    type=options.TERM,
+    metavar="TIME",
+    help="Run for this time, such as 30m, and find the steady state after throttling.",
+)
+@click.option(
+    "--start-below",
+    "start_below_c",
+    type=options.CELSIUS,
+    metavar="TEMPERATURE",
+    help="Start each run only when the device is cooler than this, such as 40C.",
+)
+@click.option(
     "--min-sandbox",
     metavar="LEVEL",
     default="",
@@ -95,6 +109,11 @@ _DEADLINE_S = 7 * 24 * 3600.0
 )
 @click.option(
     "--max-jobs", type=click.IntRange(1), default=1000, show_default=True, help="Limit of jobs."
+)
+@click.option(
+    "--profile-ops",
+    is_flag=True,
+    help="Measure each operator in a pass after each performance run (--param profile_ops=true).",
 )
 @click.option("--wait", is_flag=True, help="Show progress, and exit with the campaign's result.")
 @click.option("--dry-run", is_flag=True, help="Only show what would run where.")
@@ -118,8 +137,11 @@ def command(
     interleave: bool,
     cool_down_s: float,
     stable: bool,
+    sustain_s: float | None,
+    start_below_c: float | None,
     min_sandbox: str,
     max_jobs: int,
+    profile_ops: bool,
     wait: bool,
     dry_run: bool,
     as_json: bool,
@@ -141,7 +163,7 @@ def command(
         scenarios=options.words(scenarios),
         modes=options.words(modes),
         variations=[*options.words(variations), *([round_name] if round_name else [])],
-        parameters={k: jobs_pb2.Values(values=v) for k, v in _grid(settings).items()},
+        parameters={k: jobs_pb2.Values(values=v) for k, v in _grid(settings, profile_ops).items()},
         profile=profile,
         repetitions=repeat,
         any_device=any_device,
@@ -155,6 +177,8 @@ def command(
         cool_down_ns=int(cool_down_s * 1e9),
         min_sandbox=min_sandbox,
         stable=stable,
+        sustain_ns=int((sustain_s or 0) * 1e9),
+        start_below_c=start_below_c or 0.0,
     )
     with options.connect(address) as client:
         result = None
@@ -191,8 +215,8 @@ def command(
         return code
 
 
-def _grid(settings: tuple[str, ...]) -> dict[str, list[str]]:
-    grid: dict[str, list[str]] = {}
+def _grid(settings: tuple[str, ...], profile_ops: bool) -> dict[str, list[str]]:
+    grid: dict[str, list[str]] = {"profile_ops": ["true"]} if profile_ops else {}
     for setting in settings:
         key, separator, values = setting.partition("=")
         if not separator or not key or not values:
@@ -263,7 +287,7 @@ def _show_plan(result: SubmitResult, as_json: bool) -> int:
                 job.device,
                 job.configuration,
                 size(job.bundle_bytes),
-                size(job.memory_bytes),
+                _memory(job),
                 size(job.disk_bytes),
                 about(job.expected_ns / 1e9),
             )
@@ -288,6 +312,14 @@ def _show_plan(result: SubmitResult, as_json: bool) -> int:
     if code:
         echo("Nothing would run", err=True)
     return code
+
+
+def _memory(job: PlannedJob) -> str:
+    """Return the predicted memory with its source: `81.2 MB (measured)`."""
+    from fleetmark_core.resource_model import size
+
+    source = f" ({job.memory_source})" if job.memory_source else ""
+    return f"{size(job.memory_bytes)}{source}"
 
 
 def _plain(result: SubmitResult, exit_code: int | None) -> dict[str, object]:

@@ -108,7 +108,7 @@ class CampaignDisplay(Protocol):
 def watch_campaign(
     client: Client, campaign_id: str, *, quiet: bool = False, interrupted: str = _GOES_ON
 ) -> int:
-    """Show a campaign until it ends; return 0 if every job succeeded, else 1.
+    """Show a campaign until it ends; return 0 if every job has figures, else 1.
 
     Ctrl-C ends the command with exit code 130 and prints `interrupted`, with the campaign's id for
     `{campaign}`, which says whether the campaign continues.
@@ -124,7 +124,7 @@ def watch_campaign(
         echo(f"Campaign {ended.campaign_id} ended: {summary}")
         for line in log_hints(failed):
             echo(line)
-    return 0 if set(counts) <= {"SUCCEEDED"} else EXIT_JOB_FAILED
+    return 0 if set(counts) <= {"SUCCEEDED", "ESTIMATE"} else EXIT_JOB_FAILED
 
 
 def log_hints(failed: Sequence[jobs_pb2.Job]) -> Iterator[str]:

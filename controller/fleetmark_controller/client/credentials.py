@@ -25,6 +25,8 @@ from fleetmark_core.private_files import protect_files
 from fleetmark_core.regular_file import read_regular
 
 VARIABLE = "FLEETMARK_CREDENTIALS"
+_MOST_STOPPED = 8
+_MAX_NOTES_BYTES = 1 << 20
 
 
 def find(address: str | None, named: str | None = None) -> tuple[str, Credentials]:
@@ -169,7 +171,3 @@ def _same(dialled: str, address: str) -> bool:
     if address == dialled:
         return True
     return address.rpartition(":")[2] == port and host in ("127.0.0.1", "localhost", "[::1]")
-
-
-_MOST_STOPPED = 8
-_MAX_NOTES_BYTES = 1 << 20

@@ -12,8 +12,8 @@ from fleetmark_controller.engine.attempt_log import AttemptLog
 from fleetmark_controller.engine.background import BackgroundTasks, retry_until_done
 from fleetmark_controller.engine.transactions import Transactions
 from fleetmark_controller.engine.verification import build_run, check_readable, gather, inputs
-from fleetmark_controller.evaluation.evaluate import RunFacts, RunInputs
 from fleetmark_controller.evaluation.pool import EvaluationPool
+from fleetmark_controller.evaluation.run_facts import RunFacts, RunInputs
 from fleetmark_controller.lifecycle.retry_policy import AttemptOutcome
 from fleetmark_controller.loadgen.mllog import clean_text
 from fleetmark_controller.operations import results

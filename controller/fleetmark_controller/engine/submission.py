@@ -22,6 +22,7 @@ from fleetmark_controller.store.devices import saved_fleets
 from fleetmark_controller.store.devices.calibrations import CalibrationIndex
 from fleetmark_controller.store.devices.device_cache import CachedDeviceList
 from fleetmark_controller.store.jobs import job_durations
+from fleetmark_controller.store.results.memory_peaks import MemoryPeakIndex
 from fleetmark_controller.store.security import audit, releases
 from fleetmark_controller.wheelbuild import Builder
 from fleetmark_core.blob_store import BlobFolder
@@ -58,11 +59,17 @@ class Submission:
         self._release_manager = release_manager
         self._roster = CachedDeviceList()
         self._paces = CalibrationIndex()
+        self._peaks = MemoryPeakIndex()
 
     async def plan(self, request: CampaignRequest, dry_run: bool = False) -> CampaignPlan:
         """Return the jobs that a request would create on the devices that are registered now."""
-        known, speeds, fleets = await self._reader.run(
-            lambda c: (self._roster.list_all(c), self._paces.quickest(c), saved_fleets.list_all(c))
+        known, speeds, fleets, peaks = await self._reader.run(
+            lambda c: (
+                self._roster.list_all(c),
+                self._paces.quickest(c),
+                saved_fleets.list_all(c),
+                self._peaks.all_peaks(c),
+            )
         )
 
         online = self._online()
@@ -73,7 +80,16 @@ class Submission:
                 self._blobs.put_bytes(wheel)
             catalog = self._catalog().knowing(self._builder.known())
             return make_plan(
-                catalog, request, known, harness, now_unix_ns(), speeds, fleets, dry_run, online
+                catalog,
+                request,
+                known,
+                harness,
+                now_unix_ns(),
+                speeds,
+                fleets,
+                dry_run,
+                online,
+                peaks,
             )
 
         plan = await asyncio.to_thread(work)

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fleetmark_controller.evaluation import records as reported
-from fleetmark_controller.evaluation.evaluate import RunFacts, RunInputs
-from fleetmark_controller.lifecycle.failure_policy import cause_of_final
+from fleetmark_controller.evaluation.run_facts import RunFacts, RunInputs
+from fleetmark_controller.lifecycle.failure_policy import cause_of_final, out_of_memory
 from fleetmark_controller.lifecycle.retry_policy import AttemptOutcome
 from fleetmark_controller.loadgen.mllog import clean_text
 from fleetmark_controller.operations.results import Evaluation
 from fleetmark_controller.planning.device import Device
+from fleetmark_controller.planning.memory_history import MemoryKey, MemoryPeak
+from fleetmark_controller.planning.resources import memory_key
 from fleetmark_controller.store.devices import devices
 from fleetmark_controller.store.jobs import attempts, jobs, lockfiles
 from fleetmark_controller.store.jobs.attempts import AttemptKey
@@ -20,15 +22,22 @@ from fleetmark_controller.store.results import records
 from fleetmark_controller.store.results.runs import RunFile
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.clock import iso
+from fleetmark_core.digest import canonical_json
 from fleetmark_core.errors import FleetmarkError
 from fleetmark_core.failure_cause import FailureCause
 from fleetmark_core.lockfile import Lockfile
 from fleetmark_core.order import Order, parse_order
 from fleetmark_core.records import Final
 from fleetmark_core.regular_file import is_damage, open_regular
+from fleetmark_core.resource_model import Run
 from fleetmark_core.serde import to_plain
 
 COMPLETED = "completed"
+_ADDED = {"sustained": "sustained.json", "crosscheck": "crosscheck.json"}
+"""Files that the controller adds to those of a run, by fact and role.
+
+They are the series of a sustained run, and the rounds of a cross-check.
+"""
 _MAX_REASON = 400
 
 
@@ -46,6 +55,7 @@ class Evidence:
     received_unix_ns: int
     asked: dict[str, Any] = field(default_factory=dict)
     """The parameters of the job: those of the order without the values added for the device."""
+    is_sustained: bool = False
 
 
 def gather(
@@ -79,15 +89,32 @@ def gather(
         reason = (
             clean_text(final.reason) or f"the job ended with outcome {clean_text(final.outcome)}"
         )
-        cause = cause_of_final(
-            final.outcome, final.exit_code, final.retryable, final.provenance.get("failure")
+        failure = final.provenance.get("failure")
+        cause = cause_of_final(final.outcome, final.exit_code, final.retryable, failure)
+        lack = out_of_memory(failure)
+        needed = None if lack is None else lack.needed_bytes()
+        return Evaluation(
+            AttemptOutcome.FAILED,
+            reason,
+            final.retryable and lack is None,
+            cause=cause,
+            memory=None if needed is None else _peak(order, device, needed, killed=True),
+            out_of_memory=lack is not None,
         )
-        return Evaluation(AttemptOutcome.FAILED, reason, final.retryable, cause=cause)
     job = jobs.get(connection, key.job_id)
     asked = order.parameters if job is None else job.configuration["parameters"]
     return Evidence(
-        key, order, lock, final, files, telemetry, device, received_unix_ns, dict(asked)
+        *(key, order, lock, final, files, telemetry, device, received_unix_ns, dict(asked)),
+        is_sustained=job is not None and bool(job.configuration.get("sustained")),
     )
+
+
+def _peak(
+    order: Order, device: Device, peak_bytes: int, killed: bool = False
+) -> tuple[MemoryKey, MemoryPeak]:
+    run = Run(order.scenario, order.mode, order.profile, order.parameters)
+    key = memory_key(order.lock_sha256, device.capabilities)
+    return key, MemoryPeak(run, peak_bytes, killed)
 
 
 def _invalid_records(error: FleetmarkError, cause: FailureCause) -> Evaluation:
@@ -109,6 +136,7 @@ def inputs(evidence: Evidence, blobs: BlobFolder) -> RunInputs:
         telemetry=(columns, rows),
         labels_path=str(blobs.path(labels.sha256)) if labels else None,
         received_unix_ns=evidence.received_unix_ns,
+        is_sustained=evidence.is_sustained,
     )
 
 
@@ -137,12 +165,21 @@ def build_run(evidence: Evidence, facts: RunFacts, blobs: BlobFolder, now_ns: in
     """Build the run from evidence and evaluated facts; store its samples as a blob."""
     values = to_plain(facts)
     samples: bytes | None = facts.samples
-    for name in ("samples", "problems", "loadgen_reasons", "energy_by_source"):
+    for name in ("samples", "problems", "loadgen_reasons", "energy_by_source", *_ADDED):
         values.pop(name)
     files = evidence.files
     if samples is not None:
         values["samples_sha256"] = blobs.put_bytes(samples)
         files = tuple(file for file in files if file.role != "samples")
+    for role, name in _ADDED.items():
+        document = getattr(facts, role)
+        if document is None:
+            continue
+        content = canonical_json(document)
+        digest = blobs.put_bytes(content)
+        # A program may have an output of this name; two files of a run must not share one.
+        others = [file for file in files if file.name != name]
+        files = (*others, RunFile(name, role, digest, len(content)))
     values |= _identity(evidence)
     values["stored_at"] = iso(now_ns)
     values["provenance"] = _provenance(evidence, facts)
@@ -150,8 +187,17 @@ def build_run(evidence: Evidence, facts: RunFacts, blobs: BlobFolder, now_ns: in
     reason = "; ".join(facts.problems)
     if invalid and not reason and facts.loadgen_reasons:
         reason = f"LoadGen: {'; '.join(facts.loadgen_reasons)}"[:_MAX_REASON]
+    outcome = AttemptOutcome.INVALID if invalid else AttemptOutcome.VALID
+    if facts.estimate_reason is not None:
+        outcome, reason = AttemptOutcome.ESTIMATE, facts.estimate_reason
+    peak = facts.peak_memory_bytes
     return Evaluation(
-        AttemptOutcome.INVALID if invalid else AttemptOutcome.VALID, reason, False, values, files
+        outcome,
+        reason,
+        False,
+        values,
+        files,
+        memory=_peak(evidence.order, evidence.device, peak) if peak else None,
     )
 
 
@@ -194,4 +240,5 @@ def _provenance(evidence: Evidence, facts: RunFacts) -> dict[str, Any]:
         "problems": list(facts.problems),
         "loadgen_reasons": list(facts.loadgen_reasons),
         "energy_by_source_j": dict(facts.energy_by_source),
+        **{name: value for name in _ADDED if (value := getattr(facts, name)) is not None},
     }

@@ -40,7 +40,12 @@ _IDENTITY = _columns(
     ("runtime_version", "text", "", "version of the inference runtime that ran"),
     ("accelerator", "text", "", "execution provider or delegate that was actually used"),
     ("scenario", "text", "", "LoadGen scenario: SingleStream, MultiStream, Server, Offline"),
-    ("mode", "text", "", "performance, accuracy, find-performance, or a test: TEST01, TEST04"),
+    (
+        "mode",
+        "text",
+        "",
+        "performance, accuracy, find-performance, crosscheck, or a test: TEST01, TEST04",
+    ),
     ("profile", "text", "", "quick (seconds, never submittable) or valid (MLPerf's minimums)"),
     ("parameters", "json", "", "parameters of the program"),
 )
@@ -72,8 +77,14 @@ _FIGURES = _columns(
     ("latency_p99_ms", "real", "ms", "99th percentile of the latency"),
     ("latency_p999_ms", "real", "ms", "99.9th percentile of the latency"),
     ("throughput_samples_per_s", "real", "samples/s", "samples per second by LoadGen"),
-    ("accuracy", "real", "0 to 1", "recomputed from LoadGen's accuracy log and the labels"),
-    ("accuracy_metric", "text", "", "what accuracy means, like top-1"),
+    (
+        "accuracy",
+        "real",
+        "see accuracy_metric",
+        "recomputed from LoadGen's accuracy log and the labels: a share from 0 to 1, mean absolute "
+        "error (mae), or similarity from -1 to 1 (cosine)",
+    ),
+    ("accuracy_metric", "text", "", "metric of accuracy: top-1 to top-99, mae or cosine"),
     ("energy_j", "real", "J", "energy of the measured interval"),
     ("energy_per_query_j", "real", "J", "energy per query"),
     ("energy_per_sample_j", "real", "J", "energy per sample"),
@@ -93,6 +104,27 @@ _FIGURES = _columns(
         "half of the 95 % interval of the official percentile within the run; null in Offline",
     ),
     ("peak_memory_bytes", "integer", "bytes", "highest memory use of the job"),
+    ("load_ms", "real", "ms", "time that opening the model took, without importing the runtime"),
+    (
+        "first_inference_ms",
+        "real",
+        "ms",
+        "duration of the first call of the model, a part of the warm-up",
+    ),
+    ("warmup_ms", "real", "ms", "duration of the calls before the calibration"),
+    (
+        "steady_state_ms",
+        "real",
+        "ms",
+        "median duration of a call after the warm-up; a call has one sample in SingleStream and "
+        "Server, 8 in MultiStream, batch_size in Offline",
+    ),
+    (
+        "load_memory_bytes",
+        "integer",
+        "bytes",
+        "highest memory use of the job until the model and the data set were loaded",
+    ),
     (
         "repeat_interval_percent",
         "real",
@@ -102,11 +134,36 @@ _FIGURES = _columns(
     ("temperature_start_c", "real", "°C", "temperature of the device before the job began"),
     ("temperature_max_c", "real", "°C", "highest temperature of the device during the attempt"),
     (
+        "steady_start_s",
+        "real",
+        "s",
+        "start of the steady state in the measured interval (--sustain); null without one",
+    ),
+    (
+        "steady_throughput_samples_per_s",
+        "real",
+        "samples/s",
+        "samples per second in the steady state of a sustained run",
+    ),
+    (
+        "steady_latency_mean_ms",
+        "real",
+        "ms",
+        "mean latency in the steady state of a sustained run; in Offline, of a call of the model",
+    ),
+    (
         "loadgen_validity",
         "text",
         "",
         "LoadGen's verdict, VALID or INVALID; also INVALID if the logs do not prove a valid run; "
         "null in an accuracy run without faults",
+    ),
+    (
+        "estimate_reason",
+        "text",
+        "",
+        "why the figures are an estimate: the model is too slow for as many queries as LoadGen's "
+        "percentile needs; null in a measurement",
     ),
     ("condition", "text", "", "good, suspicious (see reasons) or unchecked (no telemetry)"),
     ("condition_reasons", "json", "", "list of {code, text, value, limit}"),
@@ -124,6 +181,13 @@ _ORIGIN = _columns(
         "",
         "find-performance: {found, unit, latency_limit_ms, kept, runs}; each run has target, "
         "measured, samples, percentile_ms, duration_ms, valid, why",
+    ),
+    (
+        "operators",
+        "json",
+        "",
+        "--profile-ops: {calls, total_ms, operators}; each operator has operator, count, total_ms, "
+        "share, providers; or {unavailable} with the reason",
     ),
     ("samples_sha256", "text", "", "blob with the run's samples (with --samples)"),
 )
@@ -180,7 +244,12 @@ _JOBS = _columns(
     ("campaign_id", "text", "", "campaign that it belongs to"),
     ("configuration", "text", "", "description of what it runs"),
     ("repetition", "integer", "", "number of the repetition, from 1"),
-    ("state", "text", "", "QUEUED, ACTIVE, SUCCEEDED, INVALID, FAILED, CANCELLING, CANCELLED"),
+    (
+        "state",
+        "text",
+        "",
+        "QUEUED, ACTIVE, SUCCEEDED, ESTIMATE, INVALID, FAILED, CANCELLING, CANCELLED",
+    ),
     ("reason", "text", "", "why it is in this state"),
     ("priority", "integer", "", "jobs with a higher priority run first; waiting adds priority"),
     ("attempts", "integer", "attempts", "attempts so far"),

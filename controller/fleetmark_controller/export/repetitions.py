@@ -20,7 +20,14 @@ _CONDITIONS = ("suspicious", "unchecked", "good")
 """Conditions from the worst to the best."""
 
 MIXED = "mixed"
-"""Validity of repetitions of which LoadGen calls some VALID and others INVALID."""
+"""Validity of repetitions with different validities."""
+ESTIMATE = "ESTIMATE"
+"""Validity of a run with too few queries, whatever LoadGen calls it."""
+
+
+def row_validity(row: Row) -> str:
+    """Return the validity of a run or result; empty without a verdict of LoadGen."""
+    return ESTIMATE if row.get("estimate_reason") else str(row.get("loadgen_validity") or "")
 
 
 @dataclass(frozen=True)
@@ -41,19 +48,19 @@ class Repetitions:
 
     @property
     def validity(self) -> str:
-        """The validity: VALID, INVALID, `MIXED`, or empty without a verdict of LoadGen."""
-        found = {str(row["loadgen_validity"]) for row in self.rows if row.get("loadgen_validity")}
+        """The validity, see `row_validity`; `MIXED` if the rows differ."""
+        found = {found for row in self.rows if (found := row_validity(row))}
         return next(iter(found)) if len(found) == 1 else MIXED if found else ""
 
     @property
     def valid(self) -> int:
         """The number of rows that LoadGen calls VALID."""
-        return sum(row.get("loadgen_validity") == "VALID" for row in self.rows)
+        return sum(row_validity(row) == "VALID" for row in self.rows)
 
     @property
     def counted(self) -> Sequence[Row]:
         """The rows from which figures are computed: the VALID ones; all rows if none is VALID."""
-        valid = [row for row in self.rows if row.get("loadgen_validity") == "VALID"]
+        valid = [row for row in self.rows if row_validity(row) == "VALID"]
         return valid or self.rows
 
     @property

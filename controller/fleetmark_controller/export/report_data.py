@@ -7,7 +7,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from fleetmark_controller.export.repetitions import Repetitions, grouped, several_campaigns
+from fleetmark_controller.export.repetitions import (
+    ESTIMATE,
+    Repetitions,
+    grouped,
+    row_validity,
+    several_campaigns,
+)
 from fleetmark_controller.export.report_model import (
     UNITS,
     FailedJob,
@@ -79,7 +85,8 @@ def build(
         comparisons=list(_comparisons(configurations)),
         devices=list(_devices(configurations, all_runs)),
         runs=len(all_runs),
-        invalid=sum(row.get("loadgen_validity") == "INVALID" for row in all_runs),
+        invalid=sum(row_validity(row) == "INVALID" for row in all_runs),
+        estimates=sum(row_validity(row) == ESTIMATE for row in all_runs),
         suspicious=sum(row.get("condition") == "suspicious" for row in all_runs),
         unchecked=sum(row.get("condition") == "unchecked" for row in all_runs),
         failed=len(failed),

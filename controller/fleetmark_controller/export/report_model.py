@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from fleetmark_controller.evaluation.output_metrics import OUTPUT_METRICS
 from fleetmark_controller.export.repetitions import MIXED
 from fleetmark_core.plural import counted
 
@@ -39,6 +40,7 @@ class ReportConfiguration:
     metric_value: float | None
     accuracy: float | None
     accuracy_metric: str
+    """With a metric of whole outputs, `accuracy` is not a share."""
     latency_ms: dict[str, float | None]
     validity: str
     condition: str
@@ -57,6 +59,11 @@ class ReportConfiguration:
     low_percent: float = 0.0
     high_percent: float = 0.0
     best: bool = False
+
+    @property
+    def accuracy_unit(self) -> str:
+        """The unit of the accuracy: %, or the name of a metric that is not a share."""
+        return self.accuracy_metric if self.accuracy_metric in OUTPUT_METRICS else "%"
 
     @property
     def anchor(self) -> str:
@@ -134,6 +141,7 @@ class Report:
     comparisons: list[ReportComparison]
     runs: int
     invalid: int
+    estimates: int
     suspicious: int
     unchecked: int
     failed: int
@@ -150,6 +158,7 @@ class Report:
         for count, word in (
             (self.invalid, "invalid"),
             (self.failed, "failed"),
+            (self.estimates, "estimated"),
             (self.suspicious, "suspicious"),
             (self.unchecked, "unchecked"),
         ):
@@ -163,6 +172,7 @@ class Report:
         found = (
             (self.invalid, "run is INVALID", "runs are INVALID"),
             (self.failed, "job failed", "jobs failed"),
+            (self.estimates, "run is an estimate", "runs are estimates"),
             (self.suspicious, "run is suspicious", "runs are suspicious"),
             (self.unchecked, "run was not watched", "runs were not watched"),
         )
@@ -175,5 +185,9 @@ class Report:
 
     @property
     def accuracies(self) -> list[float]:
-        """All known accuracies, lowest first."""
-        return sorted(c.accuracy for c in self.configurations if c.accuracy is not None)
+        """All known accuracies that are shares, lowest first."""
+        return sorted(
+            c.accuracy
+            for c in self.configurations
+            if c.accuracy is not None and c.accuracy_metric not in OUTPUT_METRICS
+        )

@@ -12,6 +12,9 @@ from fleetmark_core.device_keys import pem_sha256
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.regular_file import read_regular
 
+_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
+_MAX_PEM_BYTES = 1 << 20
+
 
 class Authority:
     """The CA and the server certificate of one controller."""
@@ -61,7 +64,3 @@ def _make(path: Path, now_ns: int) -> Pair:
     pair = certificates.make_ca(now_ns)
     write_atomic(path, pair.key + pair.certificate, private=True)
     return pair
-
-
-_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
-_MAX_PEM_BYTES = 1 << 20

@@ -12,6 +12,7 @@ NS_PER_S = 1_000_000_000
 MAX_TOKEN_LIFE_NS = 30 * 86_400 * NS_PER_S
 MAX_TOKEN_USES = 10_000
 MAX_OPERATOR_LIFE_NS = 5 * 366 * 86_400 * NS_PER_S
+_SAID = {"revoked": "revoked", "used": "used up", "expired": "expired"}
 
 
 class IdentityKind(Enum):
@@ -107,9 +108,6 @@ def token_refusal(token: TokenFacts | None, secret_sha256: str, now_ns: int) -> 
         return "the enrollment token is unknown"
     state = token.state(now_ns)
     return "" if state == "usable" else f"the enrollment token is {_SAID[state]}"
-
-
-_SAID = {"revoked": "revoked", "used": "used up", "expired": "expired"}
 
 
 def renew_at_ns(issued_ns: int, expires_ns: int) -> int:

@@ -161,6 +161,8 @@ class _Choosing:
             return f"{run.scenario} is no scenario of edge systems"
         if not row["official"]:
             return "it came late: another attempt of its job is the official one"
+        if row["estimate_reason"]:
+            return f"it is an estimate: {row['estimate_reason']}"
         if row["loadgen_validity"] == "INVALID":
             return "LoadGen calls it INVALID"
         if row["profile"] != "valid":

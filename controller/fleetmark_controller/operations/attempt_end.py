@@ -9,6 +9,8 @@ from fleetmark_controller.lifecycle.failure_policy import (
     counts_towards_quarantine,
 )
 from fleetmark_controller.lifecycle.retry_policy import (
+    FINISHED,
+    NO_OTHER_MEMORY,
     AttemptOutcome,
     JobFacts,
     JobTransition,
@@ -30,12 +32,14 @@ from fleetmark_core.failure_cause import FailureCause
 _STATE = {
     AttemptOutcome.VALID: AttemptState.DONE,
     AttemptOutcome.INVALID: AttemptState.DONE,
+    AttemptOutcome.ESTIMATE: AttemptState.DONE,
     AttemptOutcome.FAILED: AttemptState.ABORTED,
     AttemptOutcome.REFUSED: AttemptState.REFUSED,
     AttemptOutcome.ABORTED: AttemptState.ABORTED,
     AttemptOutcome.LOST: AttemptState.LOST,
     AttemptOutcome.GONE: AttemptState.LOST,
 }
+_REFUSABLE = (AttemptState.OFFERED, AttemptState.PREPARING)
 
 
 def end_attempt(
@@ -47,11 +51,12 @@ def end_attempt(
     reason: str,
     retryable: bool = False,
     cause: FailureCause = FailureCause.DEVICE,
+    out_of_memory: bool = False,
 ) -> JobTransition:
     """Move an attempt to its final state, and update its job.
 
     `cause` is what is at fault if the attempt has no run; contact with the device was lost unless
-    the caller knows better.
+    the caller knows better. `out_of_memory` is whether the job failed for that reason.
 
     An attempt that is already terminal (a lost one whose result arrives) keeps its state, but its
     job may still change.
@@ -68,7 +73,7 @@ def end_attempt(
     if job is None:
         raise RuntimeError(f"attempt {attempt.key} without a job")
     newest = job.newest_epoch == attempt.key.epoch
-    failed = ending not in (AttemptOutcome.VALID, AttemptOutcome.INVALID)
+    failed = ending not in FINISHED
     if failed:
         attempts.set_failure_cause(connection, attempt.key, cause)
     # Before the device is excluded from the job: its option names the lockfile.
@@ -78,6 +83,10 @@ def end_attempt(
         retryable = job_options.exclude_device(connection, job.job_id, attempt.key.device_id)
     if cause is FailureCause.CRASH and failed and newest and job.state not in JOB_TERMINAL:
         retryable, reason = _after_crash(connection, job, attempt.key.device_id, reason)
+    if out_of_memory and newest and job.state not in JOB_TERMINAL:
+        # With the same limit it would fail again. Another device may have more memory.
+        retryable = job_options.exclude_device(connection, job.job_id, attempt.key.device_id)
+        reason = reason if retryable else f"{reason} (not retried: {NO_OTHER_MEMORY})"
     facts = JobFacts(job.state, job.attempts, job.max_attempts, newest)
     verdict = after_attempt(facts, ending, reason, retryable)
     if verdict.state is not None:
@@ -126,6 +135,3 @@ def _update_device(
         health_check=campaigns.is_health_check(connection, job.campaign_id),
     ):
         device_admin.record_failure(connection, device_id, job.job_id, reason)
-
-
-_REFUSABLE = (AttemptState.OFFERED, AttemptState.PREPARING)

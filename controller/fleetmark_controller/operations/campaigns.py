@@ -109,10 +109,26 @@ def replay(
     campaign_id: str,
     repetitions: int,
     submitted_by: str,
+    *,
+    changes: Mapping[str, object] | None = None,
+    label: str = "",
+    origin: str = "replay",
 ) -> str:
     """Submit a campaign that repeats a run with the same lockfile on the same device.
 
     A repeated request with the same campaign id changes nothing.
+
+    Args:
+        connection: connection in a write transaction.
+        effects: receives the effects.
+        now_ns: the time.
+        run_id: the run.
+        campaign_id: id of the new campaign.
+        repetitions: number of jobs.
+        submitted_by: the operator.
+        changes: keys of the configuration of the new jobs that differ from that of the run.
+        label: the label of the new jobs; empty for that of the run.
+        origin: key of the run's id in the request of the campaign.
 
     Returns:
         The name of the device.
@@ -136,7 +152,8 @@ def replay(
         values = {TUNED: parameters_at_dispatch(job, made.order)}
         again = replace(
             jobs.clone_job(connection, now_ns, job, "").restricted_to(option),
-            configuration={**job.configuration, **values},
+            configuration={**job.configuration, **values, **(changes or {})},
+            label=label or job.label,
             interleave_group="",
             interleave_index=0,
         )
@@ -148,7 +165,7 @@ def replay(
             str(job.configuration.get("benchmark", "")),
             f"name={made.device_name}",
             str(job.configuration.get("profile", "")),
-            {"replay": run_id},
+            {origin: run_id},
             submitted_by=submitted_by,
         )
         new = [

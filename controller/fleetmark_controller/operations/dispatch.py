@@ -126,5 +126,6 @@ def order_for(
         release_bytes=release.size_bytes if release else 0,
         min_sandbox=option.min_sandbox,
         # Accuracy does not depend on the temperature of the device.
+        start_below_c=float(job.configuration.get("start_below_c", 0.0)),
         stable=bool(job.configuration.get("stable")) and job.configuration["mode"] != "accuracy",
     ).canonical()

@@ -162,7 +162,9 @@ def _take_up(
         order.profile,
         order.parameters,
     )
-    values, key = describe_configuration(configuration, stable=order.stable)
+    values, key = describe_configuration(
+        configuration, stable=order.stable, start_below_c=order.start_below_c
+    )
     if order.stable:
         values["stable"] = "once"
     job = NewJob(

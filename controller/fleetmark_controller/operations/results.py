@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fleetmark_controller.lifecycle.retry_policy import AttemptOutcome
+from fleetmark_controller.lifecycle.retry_policy import FINISHED, AttemptOutcome
 from fleetmark_controller.lifecycle.states import AttemptState, allowed_transitions
 from fleetmark_controller.operations import repeats
 from fleetmark_controller.operations.attempt_end import end_attempt
 from fleetmark_controller.operations.effects import Effects
+from fleetmark_controller.planning.memory_history import MemoryKey, MemoryPeak
 from fleetmark_controller.store.jobs import attempts
 from fleetmark_controller.store.jobs.attempts import AttemptKey
-from fleetmark_controller.store.results import records, runs
+from fleetmark_controller.store.results import memory_peaks, records, runs
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.failure_cause import FailureCause
 from fleetmark_core.records import KINDS, MAX_PAYLOAD_BYTES, Record
@@ -73,6 +74,10 @@ class Evaluation:
     files: tuple[runs.RunFile, ...] = ()
     cause: FailureCause = FailureCause.DEVICE
     """Cause of a failure; not used if the attempt has a run."""
+    memory: tuple[MemoryKey, MemoryPeak] | None = None
+    """Peak memory of a run, or the limit under which it ran out of memory; None if unknown."""
+    out_of_memory: bool = False
+    """Whether the job failed because it ran out of memory."""
 
 
 def finalise(
@@ -92,6 +97,8 @@ def finalise(
     if attempt is None or attempt.verified:
         return False
     attempts.set_evaluated(connection, key)
+    if judgement.memory is not None:
+        memory_peaks.add(connection, *judgement.memory)
     verdict = end_attempt(
         connection,
         effects,
@@ -101,8 +108,9 @@ def finalise(
         judgement.reason,
         judgement.retryable,
         cause=judgement.cause,
+        out_of_memory=judgement.out_of_memory,
     )
-    if judgement.ending in (AttemptOutcome.VALID, AttemptOutcome.INVALID):
+    if judgement.ending in FINISHED:
         identity = {
             "run_id": run_id,
             "job_id": key.job_id,

@@ -29,6 +29,9 @@ from fleetmark_controller.store.jobs.attempts import Attempt, AttemptKey
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.failure_cause import FailureCause
 
+_WITHOUT_IT = "the device reconnected without this attempt"
+_REPORTABLE = (AttemptState.PREPARING, AttemptState.RUNNING, AttemptState.UPLOADING)
+
 
 @dataclass(frozen=True)
 class DeviceReport:
@@ -265,7 +268,3 @@ def _answer(
         )
     _advance(connection, effects, now_ns, attempt, report_.state)
     return AttemptDecision(report_.key, True, "")
-
-
-_WITHOUT_IT = "the device reconnected without this attempt"
-_REPORTABLE = (AttemptState.PREPARING, AttemptState.RUNNING, AttemptState.UPLOADING)

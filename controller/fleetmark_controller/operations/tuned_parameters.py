@@ -7,13 +7,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from fleetmark_controller.planning.memory_history import predict_from_history
 from fleetmark_controller.planning.model import JobOption
+from fleetmark_controller.planning.resources import memory_key
+from fleetmark_controller.store.devices import devices
 from fleetmark_controller.store.jobs import lockfiles
 from fleetmark_controller.store.jobs.jobs import Job
-from fleetmark_controller.store.results import search_results
+from fleetmark_controller.store.results import memory_peaks, search_results
 from fleetmark_core.modes import ACCURACY, FIND
 from fleetmark_core.order import parse_order
-from fleetmark_core.resource_model import MULTISTREAM_SAMPLES, Run, predict
+from fleetmark_core.resource_model import MULTISTREAM_SAMPLES, Run
 
 TUNED = "told"
 """Key in the configuration of a replay: the tuned parameters of the original run."""
@@ -58,10 +61,14 @@ def resolve_run_parameters(
     run = Run(
         configuration["scenario"], configuration["mode"], configuration["profile"], parameters
     )
-    needs = predict(
+    device = devices.get(connection, option.device_id)
+    needs = predict_from_history(
         lockfiles.get(connection, option.lock_sha256),
         run,
         _pace_ns(configuration["scenario"], figure),
+        []
+        if device is None
+        else memory_peaks.of_key(connection, memory_key(option.lock_sha256, device.capabilities)),
     )
     return parameters, replace(
         option,

@@ -51,6 +51,7 @@ from fleetmark_controller.signing.order_signer import OrderSigner
 from fleetmark_controller.signing.release_store import ReleaseStore
 from fleetmark_controller.store import epochs
 from fleetmark_controller.store.db.connection import check_integrity, migrate
+from fleetmark_controller.trial.trials import Trials
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.clock import NS_PER_S, now_unix_ns
 from fleetmark_core.disk_space import is_disk_full
@@ -163,7 +164,9 @@ async def _serve(
 
     stack.push_async_callback(stop_servers)
     sessions = SessionService(engine)
-    _register(server, engine, sessions, catalogs, issuer)
+    trials = Trials(folder, engine.blobs, settings.mirror_folder)
+    stack.push_async_callback(asyncio.to_thread, trials.close)
+    _register(server, engine, sessions, CatalogService(engine, catalogs, issuer, trials), issuer)
     service = EnrollmentService(engine, issuer)
     enrollment_pb2_grpc.add_EnrollmentServicer_to_server(service, entry)
     issuer.session_port = _bind(server, host, port, issuer, mutual=True)
@@ -315,7 +318,7 @@ def _register(
     server: grpc.aio.Server,
     engine: Engine,
     sessions: SessionService,
-    catalogs: Catalogs,
+    catalog: CatalogService,
     issuer: Issuer,
 ) -> None:
     session_pb2_grpc.add_SessionServicer_to_server(sessions, server)
@@ -323,7 +326,7 @@ def _register(
     results_pb2_grpc.add_ResultsServicer_to_server(ResultsService(engine), server)
     fleet_pb2_grpc.add_FleetServicer_to_server(FleetService(engine), server)
     jobs_pb2_grpc.add_JobsServicer_to_server(JobsService(engine), server)
-    catalog_pb2_grpc.add_CatalogServicer_to_server(CatalogService(engine, catalogs, issuer), server)
+    catalog_pb2_grpc.add_CatalogServicer_to_server(catalog, server)
     admin_pb2_grpc.add_AdminServicer_to_server(AdminService(engine, issuer), server)
 
 

@@ -15,6 +15,12 @@ _NEEDED, _STRTAB, _VERNEED, _VERNEEDNUM = 1, 5, 0x6FFFFFFE, 0x6FFFFFFF
 _MAX_ENTRIES = 100_000
 """Maximum number of entries that are read; chains of entries may be as long as the file."""
 _MAX_NAME_BYTES = 4096
+# Libraries that PEP 600 guarantees on every system with the GNU C library. A wheel must contain any
+# other.
+_EVERYWHERE = {
+    *("libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "librt.so.1", "libutil.so.1"),
+    *("ld-linux-aarch64.so.1", "ld-linux-x86-64.so.2"),
+}
 
 
 @dataclass(frozen=True)
@@ -89,14 +95,6 @@ def _read(data: bytes) -> ElfRequirements:
                 break
     libraries = tuple(text(position) for position in dynamic.get(_NEEDED, ()))
     return ElfRequirements(MACHINES.get(machine, f"machine {machine}"), libraries, versions)
-
-
-# Libraries that PEP 600 guarantees on every system with the GNU C library. A wheel must contain any
-# other.
-_EVERYWHERE = {
-    *("libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "librt.so.1", "libutil.so.1"),
-    *("ld-linux-aarch64.so.1", "ld-linux-x86-64.so.2"),
-}
 
 
 def incompatibility(needs: ElfRequirements, arch: str, glibc: str) -> str:

@@ -27,6 +27,11 @@ COMPILER_SHA256 = {
 FLAGS = 1
 """To be raised whenever the inputs of a build change: compiler flags, environment, packing."""
 TIME_LIMIT_S = 900
+_KEPT = re.compile(
+    r"PATH|HOME|USER|TMPDIR|LANG|LC_\w+|PIP_\w+|SSL_\w+|REQUESTS_\w+|XDG_\w+|NETRC"
+    r"|(https?|all|no)_proxy",
+    re.IGNORECASE,
+)
 
 
 def revision() -> str:
@@ -111,13 +116,6 @@ def _pip(
         raise _unavailable_error(
             f"{what} could not be fetched: pip reported: {' '.join(errors[-3:])[:500]}"
         )
-
-
-_KEPT = re.compile(
-    r"PATH|HOME|USER|TMPDIR|LANG|LC_\w+|PIP_\w+|SSL_\w+|REQUESTS_\w+|XDG_\w+|NETRC"
-    r"|(https?|all|no)_proxy",
-    re.IGNORECASE,
-)
 
 
 def _unavailable_error(what: str) -> FleetmarkError:
