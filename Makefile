@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 VERSION_FILE := core/fleetmark_core/version.py
 
 .PHONY: help demo test test-fast test-all test-arm64 simulate faults bench-resolve bench-schedule bench-fleet bench-agent \
-	bench-fidelity bench-sandbox mlperf-check mlperf-results mlperf-verify mlperf-campaign fuzz lint stubs docs setup locks release agent-kit clean
+	bench-fidelity bench-models bench-sandbox mlperf-check mlperf-results mlperf-verify mlperf-campaign fuzz lint stubs docs setup locks release agent-kit clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -50,6 +50,9 @@ ROUNDS ?= 12
 BLOCK_S ?= 4
 bench-fidelity: $(VENV)/.dev ## Compare jobs with bare loops: ROUNDS=12 [BLOCK_S=4]
 	@$(BIN)/python bench/fidelity.py --rounds $(ROUNDS) --seconds $(BLOCK_S)
+
+bench-models: $(VENV)/.dev ## Compare the harness with bare loops on each runtime: ROUNDS=12 [BLOCK_S=4]
+	@$(BIN)/python bench/models.py --rounds $(ROUNDS) --seconds $(BLOCK_S)
 
 bench-sandbox: $(VENV)/.dev ## Measure what the sandbox costs a 1 ms model: ROUNDS=12 [BLOCK_S=4]
 	@$(BIN)/python bench/sandbox.py --rounds $(ROUNDS) --seconds $(BLOCK_S)

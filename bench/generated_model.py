@@ -27,6 +27,8 @@ def write_cnn(path: Path, layers: int) -> None:
         values = random.normal(0.0, scale, (CHANNELS, CHANNELS, 3, 3)).astype(np.float32)
         weights += _field(5, _tensor(f"w{number}", values))
         pads = _attribute("pads", _INTS, [1, 1, 1, 1])
+        # ONNX infers it from the weights; OpenCV does not.
+        pads += _attribute("kernel_shape", _INTS, [3, 3])
         nodes += _node("Conv", [last, f"w{number}"], f"c{number}", pads)
         nodes += _node("Relu", [f"c{number}"], f"r{number}")
         last = f"r{number}"

@@ -23,16 +23,16 @@ from typing import Any
 from markdown import table
 
 from fleetmark_agent.runner import supervisor
-from fleetmark_agent.sandbox.mounts import python_paths, system_paths
-from fleetmark_agent.sandbox.plan import (
+from fleetmark_agent.state.file_locks import try_lock
+from fleetmark_core.sandbox.mounts import python_paths, system_paths
+from fleetmark_core.sandbox.plan import (
     JobLimits,
     SandboxCapabilities,
     SandboxRequest,
     base_python,
     launch,
 )
-from fleetmark_agent.sandbox.prove import means_of, prove
-from fleetmark_agent.state.file_locks import try_lock
+from fleetmark_core.sandbox.prove import means_of, prove
 
 JOB = """
 import json, sys, time

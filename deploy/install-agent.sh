@@ -359,13 +359,8 @@ setting() {
 switch_over() {
     [ "$dry" = no ] || return 0
     previous=$(readlink "$root$prefix/current" 2>/dev/null || true)
-    # The launcher resolves `current` once: an agent that runs stays with its own version.
-    put 755 "$root$prefix/bin/agent" <<'TEXT'
-#!/bin/sh
-here=$(dirname -- "$(readlink -f -- "$0")")
-environment=$(readlink -f -- "$here/../current")
-exec "$environment/bin/python" -I -m fleetmark_agent.cli "$@"
-TEXT
+    launcher agent fleetmark_agent.cli
+    launcher fleetmark fleetmark_cli.dispatch
     rm -f "$root$prefix/current.new"
     ln -s "environments/$environment" "$root$prefix/current.new"
     "$python" -I -c 'import os, sys; os.replace(*sys.argv[1:])' \
@@ -377,16 +372,35 @@ TEXT
             *) rm -rf "$old" ;;
         esac
     done
-    link=$root$commands/agent
+    # Where another program is called `agent`, `fleetmark agent` is the command.
+    link_command agent
+    link_command fleetmark
+}
+
+# launcher NAME MODULE: a program that runs MODULE of the current environment.
+launcher() {
+    # It resolves `current` once: an agent that runs stays with its own version.
+    put 755 "$root$prefix/bin/$1" <<TEXT
+#!/bin/sh
+here=\$(dirname -- "\$(readlink -f -- "\$0")")
+environment=\$(readlink -f -- "\$here/../current")
+exec "\$environment/bin/python" -I -m $2 "\$@"
+TEXT
+}
+
+# link_command NAME: make the program NAME a command, unless another program has this name.
+link_command() {
+    program=$prefix/bin/$1
+    link=$root$commands/$1
     if [ -L "$link" ] || [ ! -e "$link" ]; then
         (umask 022 && mkdir -p "$root$commands")
-        if [ "$(readlink "$link" 2>/dev/null || echo "$prefix/bin/agent")" = "$prefix/bin/agent" ]; then
-            ln -sf "$prefix/bin/agent" "$link"
+        if [ "$(readlink "$link" 2>/dev/null || echo "$program")" = "$program" ]; then
+            ln -sf "$program" "$link"
         else
             warn "$link points to another program and is not changed"
         fi
     else
-        warn "$link is another program and is not changed; the agent is $prefix/bin/agent"
+        warn "$link is another program and is not changed; the $1 command is $program"
     fi
 }
 
@@ -456,10 +470,13 @@ remove_all() {
         refuse "an agent is running with the home $root$home: stop it first"
     fi
     act rm -rf "$root$units/$unit" "$root$units/$unit.d" "$root$prefix/environments" \
-        "$root$prefix/bin/agent" "$root$prefix/current" "$root$settings_file"
-    if [ "$(readlink "$root$commands/agent" 2>/dev/null || true)" = "$prefix/bin/agent" ]; then
-        act rm -f "$root$commands/agent"
-    fi
+        "$root$prefix/bin/agent" "$root$prefix/bin/fleetmark" "$root$prefix/current" \
+        "$root$settings_file"
+    for name in agent fleetmark; do
+        if [ "$(readlink "$root$commands/$name" 2>/dev/null || true)" = "$prefix/bin/$name" ]; then
+            act rm -f "$root$commands/$name"
+        fi
+    done
     [ "$systemd" = no ] || unit_manager daemon-reload
     if [ "$purge" = yes ]; then
         act rm -rf "$root$home" "$root/etc/sysusers.d/$account.conf"
