@@ -15,7 +15,7 @@ from tests.support.processes import Fleet, fleet_in
 from tests.support.sample_output import sample_outputs, unmatched_lines
 
 pytestmark = pytest.mark.e2e
-SCHEDULE, *COMPARE, RUNS, REPLAY = commands("docs/how-to/comparing.md")
+SCHEDULE, *COMPARE, RUNS, REPLAY, _ = commands("docs/how-to/comparing.md")
 
 
 @pytest.fixture(scope="module")

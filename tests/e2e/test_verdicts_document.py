@@ -18,7 +18,7 @@ from tests.e2e.test_docs import ROOT, commands
 from tests.support.processes import Fleet, fleet_in
 
 TEXT = (ROOT / "docs" / "reference" / "verdicts.md").read_text()
-SCHEDULE, LIST, SHOW, IMPORT = commands("docs/reference/verdicts.md")
+SCHEDULE, LIST, SHOW, SUSTAIN, IMPORT = commands("docs/reference/verdicts.md")
 
 
 def test_the_limits_are_those_of_the_program() -> None:
@@ -60,3 +60,7 @@ def test_the_commands(fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     done = fleet.run(*[run if word == "RUN" else word for word in IMPORT[1:]])
     assert done.returncode == 0, done.stderr
     assert "at 5 W" in done.stdout
+    # Whether the machine has a trusted temperature sensor is not known here.
+    without_limit = [word for word in SUSTAIN[1:-1] if word not in ("--start-below", "40C")]
+    done = fleet.run(*without_limit, "--dry-run")
+    assert done.returncode == 0, done.stderr

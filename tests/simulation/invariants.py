@@ -85,7 +85,7 @@ _TWICE = "SELECT job_id, epoch, seq FROM record GROUP BY 1, 2, 3 HAVING count(*)
 _OFFICIAL = "SELECT job_id FROM run WHERE official = 1 GROUP BY 1 HAVING count(*) > 1"
 _RUNS = "SELECT job_id, epoch FROM run GROUP BY 1, 2 HAVING count(*) > 1"
 _OPEN_JOBS = """SELECT job_id, state, reason FROM job
-    WHERE state NOT IN ('SUCCEEDED', 'INVALID', 'FAILED', 'CANCELLED')"""
+    WHERE state NOT IN ('SUCCEEDED', 'ESTIMATE', 'INVALID', 'FAILED', 'CANCELLED')"""
 # A lost attempt may crash after another one was dispatched to its device.
 _CRASHED_AGAIN = """SELECT crashed.job_id, crashed.epoch, later.epoch FROM attempt AS crashed
     JOIN attempt AS later USING (job_id, device_id) WHERE later.epoch > crashed.epoch

@@ -137,7 +137,8 @@ class Simulation:
 
     def _is_idle(self) -> bool:
         open_jobs = self.controller.connection.execute(
-            "SELECT 1 FROM job WHERE state NOT IN ('SUCCEEDED', 'INVALID', 'FAILED', 'CANCELLED')"
+            "SELECT 1 FROM job"
+            " WHERE state NOT IN ('SUCCEEDED', 'ESTIMATE', 'INVALID', 'FAILED', 'CANCELLED')"
             " UNION SELECT 1 FROM attempt WHERE final_seq NOT NULL AND verified = 0"
         ).fetchone()
         return open_jobs is None and all(

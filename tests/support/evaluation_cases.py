@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fleetmark_controller.evaluation.evaluate import RunFacts, RunInputs, evaluate
+from fleetmark_controller.evaluation.evaluate import evaluate
+from fleetmark_controller.evaluation.run_facts import RunFacts, RunInputs
 from tests.support import LOADGEN_LOGS
 
 LABELS = LOADGEN_LOGS / "labels.npz"

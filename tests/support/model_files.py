@@ -81,7 +81,7 @@ def tflite_of_many_tensors(path: Path, count: int) -> None:
     vector = len(data)
     struct.pack_into("<I", data, field, vector - field)
     data += struct.pack("<I", count) + bytes(4 * count)
-    table = _flat_table(data, _tflite_tensor(Value("w", "float32", [70_000] * 64), filled=True))
+    table = _flat_table(data, _tflite_tensor(Value("w", "float32", [1, *[70_000] * 63]), 1))
     for number in range(count):
         here = vector + 4 + 4 * number
         struct.pack_into("<I", data, here, table - here)
@@ -101,7 +101,14 @@ TFLITE_TYPES = {
     **{"float32": 0, "float16": 1, "int32": 2, "uint8": 3, "int64": 4, "string": 5, "bool": 6},
     **{"int16": 7, "int8": 9, "float64": 10, "bfloat16": 18},
 }
-TFLITE_CODES = {"ADD": 0, "GATHER": 36, "EMBEDDING_LOOKUP": 7, "CAST": 53, "SELECT_V2": 123}
+TFLITE_CODES = {
+    "ADD": 0,
+    "GATHER": 36,
+    "EMBEDDING_LOOKUP": 7,
+    "CAST": 53,
+    "SELECT_V2": 123,
+    "STRIDED_SLICE": 45,
+}
 
 
 @dataclass(frozen=True)
@@ -111,6 +118,8 @@ class Value:
     name: str
     dtype: str = "float32"
     shape: Sequence[int | str | None] | None = ()
+    data: bytes = b""
+    """The content of a weight of a TFLite model; without it, one zero byte."""
 
 
 @dataclass(frozen=True)
@@ -173,8 +182,10 @@ def tflite_graph(
     nodes: Sequence[Node] = (),
     weights: Sequence[Value] = (),
 ) -> bytes:
-    """Return a TFLite model; each weight has one byte of data."""
+    """Return a TFLite model."""
     values = [*inputs, *weights, *outputs]
+    contents = [weight.data or b"\0" for weight in weights]
+    buffers = {weight.name: number for number, weight in enumerate(weights, 1)}
     known = {value.name: number for number, value in enumerate(values)}
     made = [Value(n.output) for n in nodes if n.output not in known]
     values += made
@@ -184,18 +195,21 @@ def tflite_graph(
     root = _flat_table(
         data,
         {
+            0: ("<I", 3),
             1: _flat_vector([{0: ("<b", min(code, 127)), 3: ("<i", code)} for code in codes]),
             2: _flat_vector(
                 [
                     {
-                        0: _flat_vector([_tflite_tensor(v, filled=v in weights) for v in values]),
+                        0: _flat_vector(
+                            [_tflite_tensor(v, buffers.get(v.name, 0)) for v in values]
+                        ),
                         1: _flat_bytes("<i", [known[value.name] for value in inputs]),
                         2: _flat_bytes("<i", [known[value.name] for value in outputs]),
                         3: _flat_vector([_tflite_operator(n, known, codes) for n in nodes]),
                     }
                 ]
             ),
-            4: _flat_vector([{}, {0: _flat_bytes("<B", [0])}]),
+            4: _flat_vector([{}, *({0: _flat_bytes("<B", list(data))} for data in contents)]),
         },
     )
     struct.pack_into("<I", data, 0, root)
@@ -206,13 +220,13 @@ FlatField = tuple[str, int] | Callable[[bytearray], int]
 """A scalar with its form, or a function that appends an object and returns its position."""
 
 
-def _tflite_tensor(value: Value, *, filled: bool) -> Mapping[int, FlatField]:
+def _tflite_tensor(value: Value, buffer: int) -> Mapping[int, FlatField]:
     shape = value.shape or ()
     fields: dict[int, FlatField] = {
         0: _flat_bytes("<i", [size if isinstance(size, int) else 1 for size in shape]),
         1: ("<B", TFLITE_TYPES[value.dtype]),
-        2: ("<I", int(filled)),
-        3: _flat_bytes("<B", value.name.encode()),
+        2: ("<I", buffer),
+        3: _flat_bytes("<B", value.name.encode(), end=b"\0"),
     }
     if not all(isinstance(size, int) for size in shape):
         fields[7] = _flat_bytes("<i", [size if isinstance(size, int) else -1 for size in shape])
@@ -232,6 +246,9 @@ def _tflite_operator(
 
 def _flat_table(data: bytearray, fields: Mapping[int, FlatField]) -> int:
     count = max(fields, default=-1) + 1
+    # Numbers lie at multiples of their sizes, as runtimes check it.
+    while (len(data) + 4 + 2 * count) % 8 != 4:
+        data += b"\0"
     layout = len(data)
     data += struct.pack("<HH", 4 + 2 * count, 4 + 8 * count)
     data += b"".join(
@@ -248,11 +265,16 @@ def _flat_table(data: bytearray, fields: Mapping[int, FlatField]) -> int:
     return place
 
 
-def _flat_bytes(form: str, values: Sequence[int]) -> Callable[[bytearray], int]:
+def _flat_bytes(
+    form: str, values: Sequence[int], *, end: bytes = b""
+) -> Callable[[bytearray], int]:
     def append(data: bytearray) -> int:
+        while len(data) % 8 != 4:
+            data.append(0)
         place = len(data)
         data.extend(struct.pack("<I", len(values)))
         data.extend(b"".join(struct.pack(form, value) for value in values))
+        data.append(0)  # a string ends so
         return place
 
     return append
@@ -260,6 +282,7 @@ def _flat_bytes(form: str, values: Sequence[int]) -> Callable[[bytearray], int]:
 
 def _flat_vector(tables: Sequence[Mapping[int, FlatField]]) -> Callable[[bytearray], int]:
     def append(data: bytearray) -> int:
+        data.extend(bytes(-len(data) % 4))
         place = len(data)
         data.extend(struct.pack("<I", len(tables)) + bytes(4 * len(tables)))
         for number, fields in enumerate(tables):
@@ -268,6 +291,10 @@ def _flat_vector(tables: Sequence[Mapping[int, FlatField]]) -> Callable[[bytearr
         return place
 
     return append
+
+
+def _align(data: bytearray) -> None:
+    data += bytes(-len(data) % 4)
 
 
 def _varint(tag: int, value: int) -> bytes:

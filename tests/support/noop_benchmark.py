@@ -53,6 +53,10 @@ if said.get("crash"):
     import ctypes
     print("the runtime reads address 0", file=sys.stderr, flush=True)
     ctypes.string_at(0)
+if said.get("memory_mb"):
+    held = bytearray(1_000_000 * said["memory_mb"])
+    for place in range(0, len(held), 4096):
+        held[place] = 1
 step = 0
 while (left := end - time.monotonic()) > 0:
     os.write(3, json.dumps({"phase": "run", "done": step, "total": 0}).encode() + b"\\n")
@@ -92,6 +96,7 @@ def make_catalog(folder: Path, dataset_bytes: int = 0) -> Path:
         + _parameter("busy", "int")
         + _parameter("ballast_kib", "int")
         + _parameter("crash", "int")
+        + _parameter("memory_mb", "int")
     )
     _write(
         folder / "benchmark" / NAME,

@@ -7,7 +7,8 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from fleetmark_controller.artifacts import pack_harness
-from fleetmark_controller.evaluation.evaluate import RunInputs, evaluate
+from fleetmark_controller.evaluation.evaluate import evaluate
+from fleetmark_controller.evaluation.run_facts import RunInputs
 from fleetmark_controller.mlperf.rules import Rules, rules
 from fleetmark_controller.mlperf.stored_run import StoredFile, StoredRun
 from fleetmark_core.digest import sha256_hex

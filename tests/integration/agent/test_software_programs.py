@@ -324,3 +324,27 @@ def test_the_loader_s_configuration_is_followed(device: DetectionDevice) -> None
     made = device.root / "usr/lib/test-linux-gnu/libcuda.so.1"
     made.rename(device.root / "opt/tegra/libcuda.so.1")
     assert device.find("cuda")[0].path == "/opt/tegra/libcuda.so.1"
+
+
+@pytest.mark.parametrize(
+    ("rule", "name", "usage"),
+    [
+        (
+            *("onnxruntime-perf-test", "onnxruntime_perf_test"),
+            "perf_test [options...] model_path [result_file]",
+        ),
+        ("tflite-benchmark-model", "benchmark_model", "Flags: --graph=  string  required"),
+    ],
+)
+def test_a_benchmark_tool_is_found_by_its_usage_whatever_its_exit_code(
+    device: DetectionDevice, rule: str, name: str, usage: str
+) -> None:
+    assert device.verdicts(rule) == [("absent", "")]
+    for code in (0, 1, 255):
+        device.program(name, f"echo '{usage}' >&2; exit {code}")
+        (found,) = device.find(rule)
+        assert (found.verdict.value, found.software) == ("found", name), found.reason
+        assert found.path == f"/usr/bin/{name}"
+    for script in ("echo another tool", "exit 7", "kill -SEGV $$"):
+        device.program(name, script)
+        assert device.verdicts(rule) == [("broken", "")], script

@@ -249,3 +249,36 @@ def test_sigterm_at_any_moment_of_the_start_leaves_an_outcome_or_no_mark(tmp_pat
         else:
             assert not (folder / "trace.jsonl").exists()
     assert stopped
+
+
+KILLED_BY_THE_KERNEL = """
+import os, signal
+from pathlib import Path
+# What the kernel writes when it ends a process of the group.
+Path(os.environ["GROUP"], "memory.events").write_text("oom 1\\noom_kill 1\\n")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_kill_by_the_kernel_for_memory_is_recorded(bench: Bench) -> None:
+    group = bench.folder / "group"
+    group.mkdir()
+    (group / "memory.events").write_text("oom 0\noom_kill 0\n")
+    (group / "memory.max").write_text("500000000\n")
+    bench.start(KILLED_BY_THE_KERNEL, environment={"GROUP": str(group)}, memory_groups=[str(group)])
+    outcome = bench.end()
+    assert (outcome["outcome"], outcome["signal"]) == ("signaled", signal.SIGKILL)
+    assert outcome["oom_kill"] == {
+        "processes": 1,
+        "limit_bytes": 500_000_000,
+        "own_group": 0,
+    }
+
+
+def test_another_kill_is_none_for_memory(bench: Bench) -> None:
+    group = bench.folder / "group"
+    group.mkdir()
+    (group / "memory.events").write_text("oom 3\noom_kill 3\n")
+    bench.start("import os; os.kill(os.getpid(), 9)", memory_groups=[str(group)])
+    outcome = bench.end()
+    assert (outcome["outcome"], outcome["oom_kill"]) == ("signaled", None)

@@ -15,8 +15,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from fleetmark_catalog.load import BUILTIN, KINDS
-from tests.support.model_files import Value, onnx_graph
+from tests.support.model_files import Value
 from tests.support.processes import Fleet, fleet_in
+from tests.support.runnable_models import Op, floats, onnx_model
 
 pytestmark = pytest.mark.e2e
 MODELS = BUILTIN / "model" / "fashion-mnist-dscnn"
@@ -215,12 +216,20 @@ def test_an_imported_model_can_be_scheduled_after_a_restart(fleet: Fleet, tmp_pa
 
 
 def test_an_import_asks_for_what_the_file_does_not_say(fleet: Fleet, tmp_path: Path) -> None:
-    model = onnx_graph(
+    model = onnx_model(
+        [
+            Op("Cast", ["ids"], "i", {"to": 1}),
+            Op("Cast", ["attention_mask"], "m", {"to": 1}),
+            Op("Mul", ["i", "m"], "p"),
+            Op("ReduceMean", ["p"], "r", {"axes": [1], "keepdims": 1}),
+            Op("MatMul", ["r", "w"], "y"),
+        ],
         [
             Value("ids", "int64", ["batch", "seq"]),
             Value("attention_mask", "int64", ["batch", "seq"]),
         ],
         [Value("y", "float32", ["batch", 10])],
+        {"w": floats(1, 10)},
     )
     file = tmp_path / "Asks.onnx"
     file.write_bytes(model)

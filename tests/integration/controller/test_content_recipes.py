@@ -20,6 +20,8 @@ from tests.unit.controller.test_content_recipes import CATALOG, FOOLBOX
     [
         "cifar-10-20",
         "imagenet-20",
+        pytest.param("file-types", marks=pytest.mark.slow),
+        pytest.param("faces-200", marks=pytest.mark.slow),
         pytest.param("fashion-mnist-50000", marks=pytest.mark.slow),
         pytest.param("speech-or-music", marks=pytest.mark.slow),
     ],

@@ -311,8 +311,13 @@ def test_a_foreign_program_named_agent_is_left_alone(
     other.parent.mkdir(parents=True)
     other.write_text("#!/bin/sh\n")
     assert "is another program and is not changed" in made.install()
+    words = [str(tmp_path / ".local/bin/fleetmark"), "agent", "--version"]
+    assert subprocess.run(words, capture_output=True, check=True).stdout.startswith(
+        b"fleetmark agent "
+    )
     made.install("--uninstall", "--purge")
     assert other.read_text() == "#!/bin/sh\n"
+    assert not (tmp_path / ".local/bin/fleetmark").exists()
 
 
 @pytest.mark.skipif(shutil.which("setpriv") is None or os.geteuid() != 0, reason="needs root")

@@ -26,11 +26,18 @@ from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.capabilities import Board, Capabilities, Cpu, Interpreter, Memory, Os, Storage
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.lockfile import BlobRef, Lockfile
+from tests.support import ROOT
 
 # A folder of files named by sha256, for what no index or package carries.
 MIRROR = os.environ.get("FLEETMARK_TEST_MIRROR", "")
 # The base interpreter: nothing of our own environment may leak into a job.
 PYTHON = getattr(sys, "_base_executable", sys.executable)
+RUNTIME_VARIATIONS = {
+    "onnxruntime": ("onnx",),
+    "openvino": ("onnx", "openvino"),
+    "opencv": ("onnx", "opencv"),
+    "tflite": ("tflite",),
+}
 # The job wants its progress on descriptor 3.
 LAUNCH = (
     "import os, runpy, sys; os.dup2(int(sys.argv[1]), 3, inheritable=False); "
@@ -169,6 +176,28 @@ class Bench:
             out,
             limit_s,
         )
+
+    def run_module(self, runtime: str, module: str, *words: str) -> dict[str, Any]:
+        """Run a module of the tests in a runtime's environment; return the JSON that it prints."""
+        configuration = expand(
+            self.catalog,
+            "fashion-mnist",
+            scenarios=["Offline"],
+            modes=["performance"],
+            variations=RUNTIME_VARIATIONS[runtime],
+        )[0]
+        environment = self.environment(self.lock(configuration).environment.wheels)
+        ended = subprocess.run(
+            [PYTHON, "-S", "-B", "-m", module, runtime, *words],
+            env={"PYTHONPATH": f"{environment}:{ROOT / 'catalog'}:{ROOT}"},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ended.returncode == 0, ended.stderr[-2000:]
+        found: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
+        return found
 
     def _spawn(
         self, command: list[str], environment: dict[str, str], out: Path, limit_s: float

@@ -58,3 +58,17 @@ def test_it_sees_many_samples_and_keeps_few_copies(batch_size: int) -> None:
     assert found.latency_ns >= 2_000_000 and found.batch_size == batch_size
     # The samples, and two batches of them or as much again.
     assert peak < SAMPLE_BYTES * (samples + max(64, 2 * batch_size)) + 2_000_000
+
+
+def test_the_first_call_the_warm_up_and_the_steady_state_are_told_apart() -> None:
+    class Cold(Wide):
+        """The first call takes a hundred times as long as the others."""
+
+        def run(self, batch: Any) -> Any:
+            time.sleep(0.0 if self.sizes else 0.2)
+            return super().run(batch)
+
+    found = calibrate(Cold(), 1, 20, 50, ProgressReporter(-1))
+    assert found.first_ns >= 200_000_000
+    assert found.warmup_ns >= found.first_ns + (found.warmup_count - 1) * 2_000_000
+    assert found.latency_ns <= found.steady_ns < found.first_ns

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from fleetmark_catalog.load import load_catalog
 from fleetmark_catalog.resolve import Configuration, expand
-from fleetmark_controller.evaluation.accuracy import load_labels, top_1
+from fleetmark_controller.evaluation.accuracy import load_labels, top_k
 from fleetmark_controller.loadgen.accuracy_log import parse_accuracy
 from tests.support.published_accuracy import tolerance
 
@@ -44,7 +45,7 @@ def accuracy(bench: Any, name: str, scenario: str, *variations: str, **parameter
     labels = load_labels(
         bench.blobs.path(blob.sha256), dataset.get("labels", "y"), dataset["layout"]
     )
-    counted = top_1(parse_accuracy(ran.out / "mlperf_log_accuracy.json"), labels)
+    counted = top_k(parse_accuracy(ran.out / "mlperf_log_accuracy.json"), labels)
     assert (counted.correct, counted.total) == (found["correct"], found["total"])
     assert counted.complete
     return ran.result
@@ -135,7 +136,7 @@ def test_random_samples_have_no_accuracy(bench: Any) -> None:
 
     ran = bench.run(chosen, change)
     assert ran.code == 10
-    assert "random samples have no labels" in ran.stderr.splitlines()[-1]
+    assert "the samples have no labels" in ran.stderr.splitlines()[-1]
 
 
 @mirrored
@@ -206,7 +207,26 @@ def test_detection(bench: Any, scenario: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", ["magika", "basic-pitch", "vad"])
+@pytest.mark.parametrize("scenario", ["SingleStream", "Offline"])
+@pytest.mark.parametrize(
+    ("benchmark", "correct", "total"), [("file-types", 499, 499), ("face-or-not", 199, 200)]
+)
+def test_types_of_files_and_faces(
+    bench: Any, benchmark: str, correct: int, total: int, scenario: str
+) -> None:
+    found = accuracy(bench, benchmark, scenario)["accuracy"]
+    assert found["total"] == total
+    assert abs(found["correct"] - correct) <= 1
+
+
+NETWORKS = [
+    member["variations"][0]
+    for member in load_catalog().get("suite", "package-models").body["members"]
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["magika", "basic-pitch", "vad", *NETWORKS])
 def test_speed_of_networks_from_wheels(bench: Any, network: str) -> None:
     ran = bench.run(configuration(bench, "network-speed", "SingleStream", "performance", network))
     assert ran.code == 0, ran.stderr

@@ -105,7 +105,9 @@ def test_the_result_says_what_was_really_used(bench: Any, quick: Any) -> None:
         "threads": 2,
         "samples_per_call": 7,
     }
-    assert result["parameters"] == {"threads": 2, "batch_size": 7, "min_duration_s": 0.3}
+    given = {"threads": 2, "batch_size": 7, "min_duration_s": 0.3}
+    assert {name: result["parameters"][name] for name in given} == given
+    assert result["parameters"]["graph_optimization"] == "all"
     assert result["calibration"]["batch_size"] == 7
     assert result["loadgen_version"] == "6.0.17"
     assert result["numpy_version"] == "2.2.6"
@@ -259,7 +261,7 @@ BASE = """
 import numpy as np
 class Base:
   calls = 0
-  def __init__(self, model_path, num_threads): self.shape = [1, 28, 28, 1]
+  def __init__(self, model_path, num_threads=1): self.shape = [1, 28, 28, 1]
   def allocate_tensors(self): pass
   def resize_tensor_input(self, index, shape): self.shape = shape
   def get_input_details(self):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -22,6 +21,7 @@ from fleetmark_harness.results import computed_samples
 from fleetmark_harness.settings import RequestedSettings, offline_sample_count, user_conf
 from fleetmark_harness.sut import Library, QuerySut, WorkerSut, checked_answers
 from fleetmark_harness.tensors import RandomTensors
+from tests.support.fake_loadgen import FakeLoadgen
 
 Array = npt.NDArray[Any]
 LAYOUTS = ("batch first", "time major", "one value")
@@ -42,23 +42,6 @@ class CountingModel:
             return np.float32(batch.sum())
         outputs = np.stack([batch, -batch], axis=1)  # [N, 2, 3]
         return outputs if self._layout == "batch first" else np.moveaxis(outputs, 0, 1)
-
-
-class FakeLoadgen:
-    """The calls that a SUT makes; it reads each answer from the address that it is given."""
-
-    def __init__(self) -> None:
-        self.answers: dict[int, int] = {}
-
-    def QuerySampleResponse(self, id_: int, address: int, size: int) -> tuple[int, int, int]:
-        return id_, address, size
-
-    def QuerySamplesComplete(self, responses: list[tuple[int, int, int]]) -> None:
-        for id_, address, size in responses:
-            assert id_ not in self.answers, "answered twice"
-            self.answers[id_] = ctypes.c_int32.from_buffer_copy(
-                ctypes.string_at(address, size)
-            ).value
 
 
 def task_of(model: Any, batch_size: int) -> RandomTensors:
@@ -207,6 +190,18 @@ def test_outputs_without_a_number_are_noticed(value: float) -> None:
     progress: Any = SimpleNamespace(report=lambda *_: None)
     found = calibrate(task, 4, 1, 1, progress)
     assert found.nonfinite_outputs == (not math.isfinite(value))
+
+
+@pytest.mark.parametrize("value", [float("inf"), 1.0])
+def test_outputs_of_different_shapes_are_looked_through(value: float) -> None:
+    model = CountingModel(4, "batch first", True)
+    task = task_of(model, 4)
+    run, answer = task.run, task.answer
+    boxes: Any = [[np.zeros((2, 4))], [np.full((3, 4), value), "text"], []]
+    task.run = lambda batch: [run(batch), boxes]
+    task.answer = lambda outputs: answer(outputs[0])
+    progress: Any = SimpleNamespace(report=lambda *_: None)
+    assert calibrate(task, 4, 1, 1, progress).nonfinite_outputs == (not math.isfinite(value))
 
 
 @pytest.mark.parametrize(

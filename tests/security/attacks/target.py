@@ -21,11 +21,13 @@ from fleetmark_controller.identity import certificates
 from fleetmark_controller.identity.certificates import Pair
 from fleetmark_core.capabilities import Board, Capabilities, Cpu, Interpreter, Memory, Os, Storage
 from fleetmark_core.device_keys import make_key, signing_request
+from fleetmark_core.digest import sha256_hex
 from fleetmark_protos.channel import client_options
 from fleetmark_protos.status import DETAIL_KEY, from_rpc_error
 from fleetmark_protos.v1 import (
     admin_pb2,
     admin_pb2_grpc,
+    blobs_pb2,
     blobs_pb2_grpc,
     catalog_pb2_grpc,
     common_pb2,
@@ -224,10 +226,17 @@ class Target:
         offer = next(message for message in self.stream.heard if message.HasField("offer")).offer
         return offer.attempt, json.loads(offer.order)
 
+    def stored(self, data: bytes) -> str:
+        """Return the SHA-256 of `data` after an operator has uploaded it."""
+        header = blobs_pb2.UploadHeader(sha256=sha256_hex(data), size_bytes=len(data))
+        parts = [blobs_pb2.UploadRequest(header=header), blobs_pb2.UploadRequest(data=data)]
+        self.stubs(self.operators["operator"]).blobs.Upload(iter(parts), timeout=PATIENCE_S)
+        return sha256_hex(data)
+
     # --- what must hold afterwards ---
 
     def snapshot(self) -> dict[str, str]:
-        """Return a digest of each table's rows, except the audit log."""
+        """Return a digest of each table's rows, except the audit log, and the confirmed files."""
         uri = f"{(self.fleet.home / 'results.db').as_uri()}?mode=ro"
         connection = sqlite3.connect(uri, uri=True, timeout=10)
         try:
@@ -241,6 +250,8 @@ class Target:
                 rows = connection.execute(f"SELECT * FROM {name}{where}").fetchall()
                 digests[name] = hashlib.sha256(repr(sorted(map(repr, rows))).encode()).hexdigest()
             del digests["audit"]
+            confirmed = self.fleet.home / "file-confirmations.json"
+            digests[confirmed.name] = confirmed.read_text() if confirmed.exists() else ""
             return digests
         finally:
             connection.close()

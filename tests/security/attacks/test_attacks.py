@@ -42,6 +42,12 @@ HANDSHAKE = "UNAVAILABLE"
 S = session_pb2.AgentMessage
 
 
+CONFIRM = catalog_pb2.ConfirmFilesRequest(
+    component="model/resnet50",
+    files=[catalog_pb2.CheckedFile(name="resnet50_v1.onnx", sha256="0" * 64, size_bytes=1)],
+)
+
+
 @dataclass(frozen=True)
 class Attack:
     """What is tried, how it must end, and whether a row of the audit log is due."""
@@ -303,6 +309,38 @@ def _upload_as(member: str, **wanted: object) -> Callable[[Target], object]:
     return run
 
 
+def _confirm_other_bytes(target: Target) -> object:
+    sha256 = target.stored(OTHER_BYTES)
+    request = catalog_pb2.ConfirmFilesRequest()
+    request.CopyFrom(CONFIRM)
+    request.files[0].sha256, request.files[0].size_bytes = sha256, len(OTHER_BYTES)
+    return target.stubs(target.operators["admin"]).catalog.ConfirmFiles(request, timeout=10)
+
+
+def _confirm_changed_bytes(target: Target) -> object:
+    """Change the stored file after it was uploaded, as a compromised disk would."""
+    path = target.fleet.home / "blobs" / "sha256"
+    sha256 = target.stored(b"confirmed bytes")
+    (path / sha256[:2] / sha256).chmod(0o600)
+    (path / sha256[:2] / sha256).write_bytes(b"changed bytes!!")
+    request = catalog_pb2.ConfirmFilesRequest()
+    request.CopyFrom(CONFIRM)
+    request.files[0].sha256, request.files[0].size_bytes = sha256, 15
+    try:
+        return target.stubs(target.operators["admin"]).catalog.ConfirmFiles(request, timeout=10)
+    finally:
+        (path / sha256[:2] / sha256).unlink()
+
+
+def _offer_other_bytes(target: Target) -> object:
+    request = catalog_pb2.CheckFilesRequest(
+        name="model/resnet50", uploaded=[target.stored(OTHER_BYTES)]
+    )
+    stub = target.stubs(target.operators["operator"]).catalog
+    return list(stub.CheckFiles(request, timeout=10))
+
+
+OTHER_BYTES = b"not the published model"
 AUTHORISATION = [
     Attack("an agent lists the fleet", _device("fleet", "ListDevices", LIST), "FORBIDDEN"),
     Attack(
@@ -368,6 +406,40 @@ AUTHORISATION = [
         ),
         "FORBIDDEN",
     ),
+    Attack(
+        "an operator confirms a file of which only an MD5 is known",
+        _operator("operator", "catalog", "ConfirmFiles", CONFIRM),
+        "FORBIDDEN",
+    ),
+    Attack(
+        "an agent confirms a file of which only an MD5 is known",
+        lambda t: t.stubs(t.mallory).catalog.ConfirmFiles(CONFIRM, timeout=10),
+        "FORBIDDEN",
+    ),
+    Attack(
+        "an agent lets the controller check files",
+        lambda t: list(
+            t.stubs(t.mallory).catalog.CheckFiles(
+                catalog_pb2.CheckFilesRequest(name="resnet50"), timeout=10
+            )
+        ),
+        "FORBIDDEN",
+    ),
+    Attack(
+        "an administrator confirms bytes that were never checked",
+        _operator("admin", "catalog", "ConfirmFiles", CONFIRM),
+        "BLOB_MISSING",
+        audited=False,
+    ),
+    Attack(
+        "an administrator confirms bytes with another MD5", _confirm_other_bytes, "DIGEST_MISMATCH"
+    ),
+    Attack(
+        "bytes change between their check and their confirmation",
+        _confirm_changed_bytes,
+        "DIGEST_MISMATCH",
+    ),
+    Attack("an operator offers other bytes for a known MD5", _offer_other_bytes, "DIGEST_MISMATCH"),
     Attack(
         "an operator reads the audit log",
         _operator("operator", "admin", "ListAudit", admin_pb2.ListAuditRequest()),

@@ -36,7 +36,7 @@ from fleetmark_controller.artifacts.recipes import idx_selection, wav_clips
 from fleetmark_controller.cli.options import DURATION
 from fleetmark_controller.client import credentials
 from fleetmark_controller.evaluation import samples, telemetry
-from fleetmark_controller.evaluation.accuracy import load_labels, top_1
+from fleetmark_controller.evaluation.accuracy import load_labels, top_k
 from fleetmark_controller.export import report_data
 from fleetmark_controller.export.report import render
 from fleetmark_controller.home.endpoint import read_device_endpoint, read_endpoint
@@ -180,7 +180,7 @@ def test_a_damaged_log_is_evaluated_or_refused(detail: bytes, summary: bytes) ->
 def test_damaged_answers_are_answers_or_refused(data: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder, suppress(IngestError):
         found = parse_accuracy(file(folder, "mlperf_log_accuracy.json", data))
-        assert 0 <= top_1(found, np.arange(2000)).value <= 1
+        assert 0 <= top_k(found, np.arange(2000)).value <= 1
 
 
 def packed_labels() -> list[bytes]:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from fleetmark_agent.runner.collect import evaluate_exit
+from fleetmark_agent.runner.job_result import evaluate_exit
 from fleetmark_agent.runner.sandboxing import open_to_all
-from fleetmark_agent.sandbox import confine, control_groups
-from fleetmark_agent.sandbox.mounts import device_nodes, python_paths, system_paths
-from fleetmark_agent.sandbox.plan import JobLimits, SandboxCapabilities, SandboxRequest, launch
-from fleetmark_agent.sandbox.prove import prove
 from fleetmark_core.lockfile import is_device_pattern
+from fleetmark_core.sandbox import confine, control_groups
+from fleetmark_core.sandbox.mounts import device_nodes, python_paths, system_paths
+from fleetmark_core.sandbox.plan import JobLimits, SandboxCapabilities, SandboxRequest, launch
+from fleetmark_core.sandbox.prove import prove
 from fleetmark_core.sandbox_levels import BUBBLEWRAP, LANDLOCK, LEVELS, LIMITS, NONE, at_least
 from tests.security.sandbox import confined
 
@@ -241,7 +241,7 @@ def test_a_folder_that_holds_the_home_is_not_opened(tmp_path: Path) -> None:
 
 def test_a_root_that_knows_no_other_user_proves_what_is_left(tmp_path: Path) -> None:
     """As in a container without more users, or in a user namespace of one."""
-    code = "from pathlib import Path; from fleetmark_agent.sandbox.prove import prove;"
+    code = "from pathlib import Path; from fleetmark_core.sandbox.prove import prove;"
     code += f"found = prove(Path({str(tmp_path)!r}), 'bubblewrap'); print(found.level, found.user)"
     inside = ["unshare", "--user", "--map-root-user", sys.executable, "-c", code]
     done = subprocess.run(inside, capture_output=True, text=True, check=False)

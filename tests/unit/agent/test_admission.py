@@ -39,6 +39,17 @@ def test_memory_that_is_free_now_counts_less_what_the_helpers_take(cache: Cache)
     assert caught.value.cause is FailureCause.JOB, "the device is not defective"
 
 
+def test_the_memory_that_the_settings_allow_counts(cache: Cache) -> None:
+    """Else the job would be ended by its sandbox, after its blobs were sent."""
+    admission.check(order(memory=200 * MB), cache, 1000 * MB, 200 * MB)
+    with pytest.raises(Refusal) as caught:
+        admission.check(order(memory=200 * MB), cache, 1000 * MB, 199 * MB)
+    assert caught.value.reason == (
+        "it needs 200.0 MB of memory, 199.0 MB available to a job (job_memory_bytes in config.toml)"
+    )
+    assert caught.value.cause is FailureCause.JOB
+
+
 def test_no_job_is_refused_if_the_device_or_the_order_lacks_the_figure(cache: Cache) -> None:
     admission.check(order(memory=1 << 60), cache, None)
     admission.check(order(bundle=1 << 60), cache, 0)

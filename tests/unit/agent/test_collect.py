@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from fleetmark_agent.runner.collect import evaluate_exit, make_plan, spool_plan
+from fleetmark_agent.runner.collect import make_plan, spool_plan
+from fleetmark_agent.runner.job_result import evaluate_exit
 from fleetmark_agent.runner.workspace import Workspace
 from fleetmark_agent.state.attempt_key import LocalAttemptKey
 from fleetmark_agent.state.files import RealFiles
@@ -170,7 +171,7 @@ def test_a_run_without_telemetry_has_none_and_no_zeros(workspace: Workspace) -> 
         (outcome(), ["a", "b"], "failed", "declared outputs are missing: a, b", False),
         (outcome(exit_code=1), [], "failed", "exit code 1: boom", True),
         (outcome(exit_code=10), [], "failed", "(the job file is not valid)", False),
-        (outcome(exit_code=14), ["a"], "failed", "(out of memory)", True),
+        (outcome(exit_code=14), ["a"], "failed", "(out of memory)", False),
         (outcome(exit_code=15), [], "failed", "(no space left)", False),
         (outcome(exit_code=99), [], "failed", "exit code 99: boom", False),
         (

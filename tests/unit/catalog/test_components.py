@@ -112,6 +112,21 @@ def test_a_component_takes_over_what_it_does_not_say(tmp_path: Path) -> None:
     assert load_catalog([tmp_path]).get("model", "child").sha256 != before
 
 
+def test_a_benchmark_takes_over_modes_and_quality_of_what_it_extends(tmp_path: Path) -> None:
+    for name, more in (("renamed", ""), ("accurate", 'modes = ["accuracy"]\n')):
+        text = f'extends = "fashion-mnist"\n[benchmark]\nmodel = "{name}"\n{more}'
+        write(tmp_path, "benchmark", name, text, head="")
+    catalog = load_catalog([tmp_path])
+    base = catalog.get("benchmark", "fashion-mnist").body
+    assert catalog.get("benchmark", "renamed").body == {**base, "model": "renamed"}
+    accurate = catalog.get("benchmark", "accurate").body
+    assert (accurate["modes"], accurate["quality"]) == (["accuracy"], base["quality"])
+    text = 'extends = "network-speed"\n[benchmark]\nmodes = ["accuracy"]\n'
+    write(tmp_path, "benchmark", "without-quality", text, head="")
+    with pytest.raises(FleetmarkError, match=r"benchmark\.quality: the key is required"):
+        load_catalog([tmp_path])
+
+
 def test_a_program_uses_files_of_what_it_extends(tmp_path: Path) -> None:
     place = write(tmp_path, "program", "base", PROGRAM)
     (place / "main.py").write_text("pass")

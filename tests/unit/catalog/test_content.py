@@ -18,12 +18,14 @@ from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.capabilities import Os
 from fleetmark_core.digest import sha256_file
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from tests.support.confirmed_catalog import with_all_confirmed
 from tests.support.sample_devices import HARNESS, interpreter, sample_device
 
-CATALOG = load_catalog()
+SHIPPED = load_catalog()
+CATALOG = with_all_confirmed(SHIPPED)
 MODELS = CATALOG.all("model")
 MIRROR = os.environ.get("FLEETMARK_TEST_MIRROR")
-LEAST = {"model": 10, "dataset": 6, "package": 8, "program": 5, "benchmark": 6, "suite": 2}
+LEAST = {"model": 60, "dataset": 8, "package": 8, "program": 5, "benchmark": 30, "suite": 5}
 
 
 @pytest.mark.parametrize("kind", LEAST)
@@ -36,6 +38,53 @@ def test_models_are_of_all_sorts() -> None:
     assert {"vision", "audio", "text", "detection", "mlperf-tiny"} <= tags
     words = {word for model in MODELS for word in model.variations}
     assert {"fp32", "int8", "onnx", "tflite"} <= words
+
+
+def needs_no_address(model: Component) -> bool:
+    """Return whether a package, the repository or the mirror folder has a file of the model."""
+    return any(
+        artifact.file
+        or any(place.wheel or place.provided for place in artifact.locations)
+        or (MIRROR is not None and (Path(MIRROR) / artifact.sha256).is_file())
+        for artifact in model.artifacts
+        if artifact.is_confirmed
+    )
+
+
+def test_many_models_of_many_tasks_need_no_address() -> None:
+    found = [model for model in SHIPPED.all("model") if needs_no_address(model)]
+    assert len(found) >= 40
+    assert len({model.body["task"] for model in found}) >= 15
+    measured = {
+        benchmark.body["task"]
+        for benchmark in SHIPPED.all("benchmark")
+        if "accuracy" in benchmark.body["modes"]
+    }
+    assert len(measured) >= 5
+
+
+def test_models_of_mlperf_name_their_rounds() -> None:
+    for model in MODELS:
+        suites = {tag for tag in model.tags if tag.startswith("mlperf-")}
+        named = {f"mlperf-{suite.partition('-')[0]}" for suite in model.body.get("rounds", {})}
+        assert suites == named, model.id
+    assert SHIPPED.get("model", "resnet50").body["rounds"]["inference-edge"][1:] == [
+        *("v5.1", "v6.0", "v6.1")
+    ]
+    assert SHIPPED.get("model", "yolov11").body["rounds"] == {"inference-edge": ["v6.0", "v6.1"]}
+
+
+@pytest.mark.parametrize(
+    "name", [model.name for model in SHIPPED.all("model") if any(a.md5 for a in model.artifacts)]
+)
+def test_a_file_with_an_md5_runs_only_after_a_confirmation(name: str) -> None:
+    unsigned = {artifact.name for artifact in SHIPPED.get("model", name).artifacts if artifact.md5}
+    words = ["int8", "fp32"] if len(unsigned) > 1 else ["fp32"]
+    for word in words:
+        configuration = expand(SHIPPED, name, variations=[word])[0]
+        resolution = resolve(SHIPPED, configuration, sample_device(), HARNESS)
+        assert resolution.lock is None
+        assert f"`controller catalog confirm model/{name}`" in "; ".join(resolution.reasons)
 
 
 def variations(benchmark: Component) -> list[tuple[str, ...]]:
@@ -145,12 +194,18 @@ def test_an_onnx_runtime_and_a_tflite_model_exclude_each_other() -> None:
     assert "tflite" in str(caught.value)
 
 
+# By a commit; the ONNX Model Zoo is archived, and its digests are those of its Git LFS pointers.
+PINNED = re.compile(
+    r"/[0-9a-f]{40}/|/onnxmodelzoo/legacy_models/|^https://mobile\.mlcommons-storage\.org/"
+)
+
+
 def test_fetched_models_are_pinned() -> None:
     for model in MODELS:
         for artifact in model.artifacts:
             for place in artifact.locations:
-                if place.url:
-                    assert re.search(r"/[0-9a-f]{40}/", place.url), place.url
+                if place.url and not artifact.md5:
+                    assert PINNED.search(place.url), place.url
                     assert place.size_bytes == artifact.size_bytes
                 if place.wheel:
                     assert "==" not in place.wheel

@@ -34,6 +34,17 @@ command = ["{python}", "{program}/main.py"]
 files = ["main.py"]
 outputs = [{ name = "result.json", role = "result" }]
 """
+PACKAGE = """
+kind = "package"
+name = "tiny"
+version = "1.0"
+title = "A package"
+license = "MIT"
+[package]
+distribution = "tiny"
+"""
+MD5_FILE = f'[[artifacts]]\nname = "a.onnx"\nrole = "model"\nmd5 = "{"0" * 32}"\n'
+MD5_PLACE = '[[artifacts.locations]]\nurl = "https://example.org/a.onnx"\nsize_bytes = 9\n'
 
 
 def place(folder: Path, text: str, kind: str = "model", name: str = "tiny") -> Path:
@@ -112,6 +123,34 @@ BAD = {
     "artifact without digest": (
         MODEL + '[[artifacts]]\nname = "a.onnx"\nrole = "model"\nfile = "a.onnx"\nsize_bytes = 1\n',
         ["key artifacts.0.sha256", "required, but missing"],
+    ),
+    "artifact with md5 and sha256": (
+        MODEL + MD5_FILE + f'sha256 = "{"0" * 64}"\nsize_bytes = 1\n' + MD5_PLACE,
+        ["key artifacts: artifact a.onnx", "allowed one of the two"],
+    ),
+    "artifact with a wrong md5": (
+        MODEL + MD5_FILE.replace("0" * 32, "0" * 31) + MD5_PLACE,
+        ["key artifacts.0.md5", "text like"],
+    ),
+    "file of the folder with an md5": (
+        MODEL + MD5_FILE + 'file = "a.onnx"\n',
+        ["artifact a.onnx: found md5 and file", "has a sha256"],
+    ),
+    "what a recipe makes with an md5": (
+        MODEL + MD5_FILE + '[[artifacts.locations]]\nrecipe = "wav-clips"\nsize_bytes = 1\n',
+        ["artifact a.onnx: found md5 and a recipe"],
+    ),
+    "package with an md5": (
+        PACKAGE + MD5_FILE + MD5_PLACE,
+        ["artifact a.onnx: found md5", "kind model or dataset"],
+    ),
+    "rounds of an unknown suite": (
+        MODEL + '[model.rounds]\nclosed = ["v5.1"]\n',
+        ["key model.rounds.closed: unknown key", "inference-edge"],
+    ),
+    "round without its v": (
+        MODEL + '[model.rounds]\ntiny = ["1.0"]\n',
+        ["key model.rounds.tiny.0", '"1.0"', "text like"],
     ),
     "artifact with a path": (
         MODEL + '[[artifacts]]\nname = "a"\nrole = "model"\nfile = "../a"\nsize_bytes = 1\n'

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from fleetmark_catalog.load import Catalog, Component, load_catalog
 from fleetmark_catalog.resolve import Configuration, expand, resolve
 from fleetmark_catalog.resolve.runtime_formats import FORMATS, format_mismatch
-from fleetmark_controller.artifacts.model_import import ImportRequest, benchmark_of, component_of
+from fleetmark_controller.artifacts.import_components import ImportRequest
+from fleetmark_controller.artifacts.model_import import component_of
 from fleetmark_controller.artifacts.runtime_limits import onnx_limits
 from fleetmark_core.digest import sha256_file
 from fleetmark_core.errors import ErrorKind, FleetmarkError
@@ -32,7 +33,7 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
         file = models.path(f"dscnn_fp32.{ending}")
         wanted = ImportRequest(file.name, name=f"own-{ending}")
         model = component_of(file, sha256_file(file), wanted, onnx_limits(BUILTIN))
-        for kind, document in (("model", model.toml), ("benchmark", benchmark_of(model.name))):
+        for kind, document in model.texts().items():
             path = Path(folder, kind, model.name, "component.toml")
             path.parent.mkdir(parents=True)
             path.write_text(document)
@@ -71,9 +72,9 @@ def test_an_imported_model_runs_on_its_own_runtime(imported: Catalog, ending: st
 @pytest.mark.parametrize(
     ("ending", "word", "runtime"),
     [
-        ("tflite", "onnx", "package/onnxruntime reads onnx"),
+        ("tflite", "onnx", "package/onnxruntime reads onnx, ort"),
         ("tflite", "openvino", "package/openvino reads onnx"),
-        ("tflite", "onnxruntime-1.28", "package/onnxruntime reads onnx"),
+        ("tflite", "onnxruntime-1.28", "package/onnxruntime reads onnx, ort"),
         ("onnx", "tflite", "package/ai-edge-litert reads tflite"),
         ("onnx", "tflite-runtime", "package/tflite-runtime reads tflite"),
     ],

@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 
 from fleetmark_catalog.load import Catalog, Component, load_catalog
 from fleetmark_catalog.resolve import expand
-from fleetmark_catalog.resolve.well_known_models import WELL_KNOWN, WellKnownModel, find_well_known
+from fleetmark_catalog.resolve.well_known_models import (
+    ALIASES,
+    WELL_KNOWN,
+    WellKnownModel,
+    find_alias,
+    find_well_known,
+)
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 CATALOG = load_catalog()
@@ -24,11 +30,12 @@ def message(name: str, catalog: Catalog = CATALOG) -> str:
 
 
 def test_a_missing_mlperf_model_says_where_it_comes_from_and_how_to_provide_it() -> None:
-    assert message("resnet50") == (
-        "the catalog has no benchmark or suite 'resnet50': the model (image classification of"
-        " MLPerf Inference) is missing. Get resnet50_v1.onnx from"
-        " https://zenodo.org/record/4735647, then run `controller catalog import resnet50_v1.onnx"
-        " --name resnet50` and `controller schedule resnet50`"
+    assert message("SSD-MobileNet-v2") == (
+        "the catalog has no benchmark or suite 'SSD-MobileNet-v2': the model (object detection of"
+        " MLPerf Mobile v0.7) is missing. Get ssd_mobilenet_v2_300_float.tflite from"
+        " https://github.com/mlcommons/mobile_models, folder v0_7/tflite, then run `controller"
+        " catalog import ssd_mobilenet_v2_300_float.tflite --name ssd-mobilenet-v2` and"
+        " `controller schedule ssd-mobilenet-v2`"
     )
 
 
@@ -41,19 +48,36 @@ def test_every_well_known_model_is_found_by_all_its_names(known: WellKnownModel)
     assert not CATALOG.has("benchmark", known.name) and not CATALOG.has("model", known.name)
 
 
+@pytest.mark.parametrize("name", ALIASES)
+def test_every_other_name_leads_to_a_benchmark_of_the_catalog(name: str) -> None:
+    assert CATALOG.has("benchmark", name)
+    for other in ALIASES[name]:
+        if CATALOG.has("benchmark", other) or CATALOG.has("suite", other):
+            pytest.fail(f"{other} is a benchmark of its own")
+        assert find_alias(other) == find_alias(other.upper()) == name
+
+
+def test_no_name_leads_to_two_benchmarks() -> None:
+    names = [other for known, others in ALIASES.items() for other in (known, *others)]
+    assert len(set(names)) == len(names)
+
+
 @pytest.mark.parametrize(
-    ("name", "model"),
+    ("name", "benchmark"),
     [
         ("ResNet-50", "resnet50"),
         ("resnet50_v1.5", "resnet50"),
         ("BERT-99.9", "bert-large"),
         ("3d_unet", "3d-unet"),
         ("deeplabv3+", "deeplabv3"),
-        ("SSD-MobileNet", "ssd-mobilenet"),
+        ("SSD_MobileNet", "ssd-mobilenet"),
+        ("mobile_segmenter", "mosaic"),
+        ("YOLOv11", "yolov11"),
     ],
 )
-def test_spelling_does_not_matter(name: str, model: str) -> None:
-    assert f"--name {model}`" in message(name)
+def test_spelling_does_not_matter(name: str, benchmark: str) -> None:
+    title = CATALOG.get("benchmark", benchmark).title
+    assert message(name).endswith(f". Run `controller schedule {benchmark}`: {title}")
 
 
 def test_typing_errors_suggest_each_kind_and_the_import() -> None:
@@ -66,7 +90,7 @@ def test_typing_errors_suggest_each_kind_and_the_import() -> None:
 
 
 def test_a_name_like_no_other_lists_the_known_ones() -> None:
-    assert "Known: cifar-10, default, face-detection" in message("zzzzzzzz")
+    assert "Known: 3d-unet, ad, bert-large" in message("zzzzzzzz")
 
 
 def test_an_empty_catalog_names_the_import_alone() -> None:
@@ -78,7 +102,8 @@ def test_an_empty_catalog_names_the_import_alone() -> None:
 def test_a_model_of_the_catalog_names_its_benchmarks() -> None:
     assert message("magika") == (
         "'magika' is a model, and jobs run a benchmark or a suite. Run"
-        " `controller schedule network-speed --variation magika`"
+        " `controller schedule file-types` or `controller schedule network-speed --variation"
+        " magika`"
     )
     assert "Run `controller schedule fashion-mnist`" in message("fashion-mnist-dscnn")
 

@@ -114,6 +114,7 @@ def result(n: int, value: float | None = 1.0, **changed: Any) -> dict[str, Any]:
         "metric_value": value,
         "accuracy": 0.9,
         "loadgen_validity": "VALID",
+        "estimate_reason": None,
         "condition": "good",
         "performance_run_id": f"run-{n}",
     }
@@ -153,6 +154,29 @@ def test_what_sides_were_narrowed_by_need_not_agree() -> None:
     assert not match(parse("last"), a, parse("last"), later).found
 
 
+def test_benchmarks_that_differ_on_purpose_have_other_models_and_data() -> None:
+    a = results(FAST, benchmark="one", model="one", dataset="one", precision="fp32")
+    b = results(SLOW, benchmark="two", model="two", dataset="two", accuracy=0.8)
+    sides = parse("c:benchmark=one"), parse("c:benchmark=two")
+    (found,) = match(sides[0], a, sides[1], b).found
+    assert (found.accuracy_a, found.accuracy_b) == (pytest.approx(0.9), pytest.approx(0.8))
+    # A side with several models is not mixed.
+    several = a + results(FAST, benchmark="one", model="three", dataset="one", precision="fp32")
+    assert not match(sides[0], several, sides[1], b).found
+
+
+def test_accuracies_of_different_metrics_are_not_compared() -> None:
+    a = results(FAST, accuracy_metric="top-1")
+    for metric, shown in (("top-1", "0.9 → 0.02"), ("top-5", None), ("mae", None)):
+        b = results(SLOW, accuracy_metric=metric, accuracy=0.02)
+        (verdict,) = compare_pairings(match(parse("c1"), a, parse("c2"), b))
+        assert render.row(verdict)[-1] == shown
+    errors = results(FAST, accuracy_metric="mae"), results(SLOW, accuracy_metric="mae")
+    (verdict,) = compare_pairings(match(parse("c1"), errors[0], parse("c2"), errors[1]))
+    assert render.row(verdict)[-1] == "0.9 mae"
+    assert render.plain(verdict, [])["accuracy_metric"] == "mae"
+
+
 def test_devices_can_be_compared_with_each_other() -> None:
     a, b = results(FAST), results(SLOW, device="device-2", arch="x86_64")
     (verdict,) = compare_pairings(
@@ -177,14 +201,15 @@ def test_runs_that_are_no_evidence_are_left_out_and_counted() -> None:
     b = [
         *results(SLOW[:4]),
         result(10, 50.0, loadgen_validity="INVALID"),
+        result(13, 50.0, estimate_reason="only 3 queries fit into the time limit"),
         result(11, None),
         result(12, 1.1, condition="suspicious"),
     ]
     matched = match(parse("c1"), results(FAST), parse("c2"), b)
     (verdict,) = compare_pairings(matched)
-    assert (verdict.runs_b, verdict.left_out, verdict.doubtful) == (5, 2, 1)
+    assert (verdict.runs_b, verdict.left_out, verdict.doubtful) == (5, 3, 1)
     output = " ".join(render.notes([verdict], (), ()))
-    assert "2 runs left out" in output
+    assert "3 runs left out" in output
     assert "1 run in suspicious condition" in output
 
 

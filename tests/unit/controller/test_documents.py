@@ -13,7 +13,7 @@ import pytest
 
 from fleetmark_agent.config.loader import KEYS
 from fleetmark_agent.config.settings import AgentSettings
-from fleetmark_agent.runner import collect
+from fleetmark_agent.runner import job_result
 from fleetmark_cli.variables import VARIABLES
 from fleetmark_controller.evaluation.records import RESULT_SCHEMA
 from fleetmark_controller.export import document
@@ -167,7 +167,7 @@ def test_the_exit_codes_of_the_job_contract_are_those_of_harness_and_agent() -> 
     harness = (ROOT / "catalog" / "fleetmark_harness" / "exit_codes.py").read_text()
     in_harness = {int(code) for code in re.findall(r"^[A-Z_]+ = (\d+)$", harness, re.MULTILINE)}
     assert documented - {127} == in_harness
-    assert set(collect._EXIT_TEXTS) == documented - {0, 1}
+    assert set(job_result._EXIT_TEXTS) == documented - {0, 1}
 
 
 def test_the_job_contract_names_every_key_of_a_result() -> None:

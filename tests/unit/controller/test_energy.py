@@ -19,7 +19,8 @@ from fleetmark_controller.evaluation.energy import (
     joules,
     of_interval,
 )
-from fleetmark_controller.evaluation.evaluate import RunFacts, evaluate
+from fleetmark_controller.evaluation.evaluate import evaluate
+from fleetmark_controller.evaluation.run_facts import RunFacts
 from fleetmark_controller.loadgen.errors import IngestError
 from fleetmark_controller.loadgen.loadgen_log import parse_detail
 from tests.support import evaluation_cases as cases

@@ -6,6 +6,7 @@ import json
 import pickle
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fleetmark_controller.evaluation.evaluate import RunFacts, evaluate
+from fleetmark_controller.evaluation.evaluate import evaluate
+from fleetmark_controller.evaluation.run_facts import RunFacts
 from fleetmark_controller.evaluation.samples import decode
 from fleetmark_controller.evaluation.thresholds import Thresholds
 from fleetmark_controller.store.db.connection import connect, migrate
 from tests.support import evaluation_cases as cases
 from tests.support.evaluation_cases import codes, evaluated
 
-UNSTORED = ("samples", "problems", "loadgen_reasons", "energy_by_source")
+UNSTORED = ("samples", "problems", "loadgen_reasons", "energy_by_source", "sustained", "crosscheck")
 LATENCIES = [f"latency_{name}_ms" for name in ("mean", "p50", "p90", "p95", "p99", "p999")]
 
 
@@ -496,3 +498,51 @@ def test_a_complete_accuracy_run_of_profile_valid_is_submittable() -> None:
     order = {"scenario": "SingleStream", "mode": "accuracy", "profile": "valid"}
     assert evaluated("singlestream_accuracy", order=order).submittable
     assert not evaluated("singlestream_accuracy").submittable
+
+
+# Sustained runs.
+
+
+@pytest.mark.parametrize("name", ["singlestream_performance", "offline_performance"])
+def test_a_sustained_run_has_a_series(name: str) -> None:
+    job = cases.inputs(cases.LOADGEN_LOGS / name, name)
+    plain, facts = evaluate(job), evaluate(replace(job, is_sustained=True))
+    assert plain.sustained is None and plain.steady_start_s is None
+    document = facts.sustained
+    assert document is not None
+    rates = [row[document["columns"].index("throughput_samples_per_s")] for row in document["rows"]]
+    counted = sum(rates) * document["window_s"]
+    assert facts.sample_count == pytest.approx(counted, rel=0.001)
+    # These runs are too short for a steady state: a figure must not appear.
+    assert document["steady"]["reason"] and facts.steady_throughput_samples_per_s is None
+
+
+def test_a_run_that_is_not_proven_has_no_series(tmp_path: Path) -> None:
+    name = "singlestream_performance"
+    folder = cases.copy(name, tmp_path)
+    (folder / "mlperf_log_detail.txt").write_text("")
+    facts = evaluate(replace(cases.inputs(folder, name), is_sustained=True))
+    assert facts.problems and facts.sustained is None
+
+
+def test_a_server_run_has_no_series() -> None:
+    name = "server_performance"
+    job = cases.inputs(cases.LOADGEN_LOGS / name, name)
+    assert evaluate(replace(job, is_sustained=True)).sustained is None
+
+
+def test_the_peak_by_the_kernel_counts() -> None:
+    """Telemetry reads once a second, and a program may report nothing or too little."""
+    name = "singlestream_performance"
+    job = cases.inputs(cases.LOADGEN_LOGS / name, name)
+
+    def peak(value: object) -> int | None:
+        provenance = {**job.final["provenance"], "peak_memory_bytes": value}
+        return evaluate(
+            replace(job, final={**job.final, "provenance": provenance})
+        ).peak_memory_bytes
+
+    plain = peak(None)
+    assert peak(3_000_000_000) == 3_000_000_000
+    for wrong in (1, -1, 1 << 60, 10**300, "many", True, float("nan")):
+        assert peak(wrong) == plain

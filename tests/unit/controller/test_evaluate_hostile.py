@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fleetmark_controller.evaluation.accuracy import load_labels
-from fleetmark_controller.evaluation.evaluate import RunFacts, RunInputs, evaluate
+from fleetmark_controller.evaluation.evaluate import evaluate
+from fleetmark_controller.evaluation.run_facts import RunFacts, RunInputs
 from fleetmark_controller.loadgen import limits
 from fleetmark_controller.loadgen.accuracy_log import parse_accuracy
 from fleetmark_controller.loadgen.errors import IngestError

@@ -286,6 +286,16 @@ def test_repetitions_are_one_bar_with_their_median_and_spread() -> None:
     assert "2.0 MB" in words
 
 
+def test_an_accuracy_that_is_not_a_share_is_no_percentage() -> None:
+    rows = repeated([(3.0, "VALID"), (4.0, "VALID")], accuracy=0.25, accuracy_metric="mae")
+    report = report_data.build([], rows)
+    (only,) = report.configurations
+    assert (only.accuracy_unit, report.accuracies) == ("mae", [])
+    rows = repeated([(3.0, "VALID")], accuracy=0.25, accuracy_metric="top-5")
+    report = report_data.build([], rows)
+    assert (report.configurations[0].accuracy_unit, report.accuracies) == ("%", [0.25])
+
+
 def test_a_repetition_without_a_performance_run_belongs_to_its_configuration() -> None:
     rows = repeated([(3.0, "VALID"), (4.0, "VALID"), (5.0, "VALID")], accuracy=0.9)
     lost = dict.fromkeys(("metric_name", "metric_value", "loadgen_validity", "performance_run_id"))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetmark_agent.net import grpc_codec
-from fleetmark_agent.runner.collect import evaluate_exit
+from fleetmark_agent.runner.job_result import evaluate_exit
 from fleetmark_agent.session import messages
 from fleetmark_controller.api import serde
 from fleetmark_controller.lifecycle.failure_policy import (

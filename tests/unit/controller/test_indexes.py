@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from fleetmark_controller.store import events
 from fleetmark_controller.store.db.connection import connect, migrate
 from fleetmark_controller.store.devices import devices
 from fleetmark_controller.store.jobs import scheduler_view
+from fleetmark_controller.store.results import memory_peaks
 
 
 @pytest.mark.parametrize(
@@ -20,8 +22,17 @@ from fleetmark_controller.store.jobs import scheduler_view
             devices._ALIKE.replace("?1", "'x'").replace("?2", "'y'"),
             ["device_look", "identity_look"],
         ),
+        (memory_peaks._OF_KEY.replace("?", "'x'"), ["memory_peak_by_run"]),
+        (memory_peaks._NEW.replace("?", "5"), []),
+        (
+            re.sub(r"\?\d", "'x'", memory_peaks._ADD).partition("EXISTS")[2].strip("( )"),
+            ["memory_peak_by_run"],
+        ),
     ],
-    ids=["events of a device", "names that look alike"],
+    ids=[
+        *("events of a device", "names that look alike", "peaks of a lockfile", "new peaks"),
+        "greater peaks",
+    ],
 )
 def test_it_is_found_by_an_index(tmp_path: Path, sql: str, indexes: list[str]) -> None:
     migrate(tmp_path / "results.db")

@@ -26,7 +26,9 @@ def test_every_state_has_a_row() -> None:
 
 
 def test_terminal_states_are_the_designed_ones() -> None:
-    assert {s.value for s in JOB_TERMINAL} == {"SUCCEEDED", "INVALID", "FAILED", "CANCELLED"}
+    assert {s.value for s in JOB_TERMINAL} == {
+        *("SUCCEEDED", "ESTIMATE", "INVALID", "FAILED", "CANCELLED")
+    }
     assert {s.value for s in ATTEMPT_TERMINAL} == {"DONE", "REFUSED", "ABORTED", "LOST"}
 
 
@@ -73,7 +75,7 @@ def test_rules_only_ask_for_transitions_that_exist(
         assert verdict.state is None
         assert not verdict.official
     if verdict.official:
-        assert verdict.state in (JobState.SUCCEEDED, JobState.INVALID)
+        assert verdict.state in (JobState.SUCCEEDED, JobState.ESTIMATE, JobState.INVALID)
 
 
 def test_a_result_of_a_lost_attempt_is_official_while_it_is_the_newest() -> None:

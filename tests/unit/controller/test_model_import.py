@@ -14,10 +14,11 @@ from jsonschema import Draft202012Validator
 
 from fleetmark_catalog.load import BUILTIN, load_catalog
 from fleetmark_catalog.load.schema import schema
+from fleetmark_controller.artifacts.import_components import ImportRequest
 from fleetmark_controller.artifacts.import_plan import plan_import
 from fleetmark_controller.artifacts.input_roles import FLOATS, INTEGERS
 from fleetmark_controller.artifacts.model_graph import GraphFacts, Tensor
-from fleetmark_controller.artifacts.model_import import ImportedModel, ImportRequest, component_of
+from fleetmark_controller.artifacts.model_import import ImportedModel, component_of
 from fleetmark_controller.artifacts.onnx_file import OnnxDescription
 from fleetmark_controller.artifacts.runtime_limits import onnx_limits
 from fleetmark_core.errors import ErrorKind, FleetmarkError
@@ -40,13 +41,18 @@ class Importer:
         *,
         shapes: Sequence[str] = (),
         inputs: Sequence[str] = (),
+        batch_axes: Sequence[str] = (),
         precision: str = "",
         ending: str = "onnx",
     ) -> ImportedModel:
         path = self._folder / f"m.{ending}"
         path.write_bytes(model)
         wanted = ImportRequest(
-            path.name, precision=precision, shapes=tuple(shapes), inputs=tuple(inputs)
+            path.name,
+            precision=precision,
+            shapes=tuple(shapes),
+            inputs=tuple(inputs),
+            batch_axes=tuple(batch_axes),
         )
         return component_of(path, "0" * 64, wanted, LIMITS)
 
@@ -173,7 +179,11 @@ def test_values_can_be_given(imported: Importer) -> None:
 @pytest.mark.parametrize(
     ("spec", "says"),
     [
-        ("ids=normal", "normal is not supported"),
+        ("ids=normal", "describes no values"),
+        ("enc_state=normal:0:0", "describes no values"),
+        ("enc_state=normal:0:-1", "describes no values"),
+        ("ids=normal:0:1", "randint:LOW:HIGH, not normal"),
+        ("ids=array:a0", "have no array 'a0'"),
         ("ids=uniform:0:9", "randint:LOW:HIGH, not uniform"),
         ("ids=randint:0:1000", "outside the table of 1,000"),
         ("ids=randint:9:0", "describes no values"),
@@ -198,10 +208,59 @@ def test_random_integers_are_no_values_of_a_float(imported: Importer) -> None:
     assert "uniform:LOW:HIGH, not randint" in str(refusal(imported, model, inputs=["randint:0:1"]))
 
 
-def test_only_one_input_varies(imported: Importer) -> None:
-    wanted = ["ids=randint:0:9", "extra=randint:0:1"]
+def test_several_inputs_have_random_values(imported: Importer) -> None:
+    wanted = ["ids=randint:0:9", "extra=randint:0:1", "attention_mask=randint:0:1"]
+    table = imported.table(BERT, shapes=["ids=1x128"], inputs=wanted)
+    assert (table["input"]["name"], table["input"]["range"]) == ("ids", [0, 9])
+    others = {entry["name"]: entry for entry in table["constants"]}
+    assert others["extra"]["range"] == others["attention_mask"]["range"] == [0, 1]
+    # Only the mask has a batch axis, so only its values differ by sample.
+    assert others["attention_mask"]["batch_axis"] == 0
+    assert "batch_axis" not in others["extra"]
+    assert "value" in others["positions"]
+
+
+def test_only_one_input_has_the_samples_of_a_data_set(imported: Importer) -> None:
+    wanted = ["ids=dataset/one", "attention_mask=dataset/two"]
     error = refusal(imported, BERT, shapes=["ids=1x128"], inputs=wanted)
-    assert "only one input can have random values" in str(error)
+    assert "only one input can have the samples of a data set" in str(error)
+
+
+def test_normal_values_have_mean_and_deviation(imported: Importer) -> None:
+    model = onnx_graph([Value("x", shape=["n", 4])], [Y])
+    plan = imported(model, inputs=["normal:0.5:2"]).plan
+    assert plan.sample.describe_values() == "normal, mean 0.5, deviation 2"
+    assert imported.table(model, inputs=["normal:0.5:2"])["input"]["normal"] == [0.5, 2]
+
+
+MAJOR = onnx_graph(
+    [Value("x", shape=[1, 4]), Value("h", shape=[2, 1, 8])], [Value("y", shape=[7, 1, 5])]
+)
+
+
+def test_a_batch_axis_can_be_given(imported: Importer) -> None:
+    table = imported.table(MAJOR, batch_axes=["h=1", "y=1"])
+    assert table["constants"][0]["batch_axis"] == 1
+    assert table["output"]["batch_axis"] == 1
+    assert table["output"]["shape"] == [7, 5]
+    table = imported.table(MAJOR, batch_axes=["h=none", "y=none"])
+    assert "batch_axis" not in table["constants"][0]
+    assert "batch_axis" not in table["output"]
+
+
+@pytest.mark.parametrize(
+    ("axis", "says"),
+    [
+        ("x=1", "its batch must be the first axis"),
+        ("h=3", "has no axis 3"),
+        ("h=0", "axis 0 of [2, 1, 8] is 2, and the batch is 1"),
+        ("y=9", "has no axis 9"),
+        ("h=-1", "'-1' is not an axis"),
+        ("z=1", "has no input 'z'"),
+    ],
+)
+def test_a_batch_axis_must_be_possible(imported: Importer, axis: str, says: str) -> None:
+    assert says in str(refusal(imported, MAJOR, batch_axes=[axis]))
 
 
 LOOKUPS: dict[str, Sequence[Node]] = {

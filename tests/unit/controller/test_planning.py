@@ -198,3 +198,60 @@ def test_a_plan_names_its_devices_that_are_offline(x86_device: Capabilities) -> 
     assert estimated(made, DurationHistory(), online).size.offline == ()
     with pytest.raises(FleetmarkError, match=r"no device matches 'online' .*away: not online"):
         make_plan(CATALOG, chosen, [here, away], HARNESS, 0, online=frozenset())
+
+
+EITHER = """
+kind = "program"
+name = "either"
+extends = "image-classification"
+version = "1.0"
+title = "Runs on OpenVINO if it can, or else on ONNX Runtime"
+
+[[requires]]
+role = "runtime"
+any_of = [{ component = "package/openvino" }, { component = "package/onnxruntime" }]
+"""
+SPEED = """
+kind = "benchmark"
+name = "either-speed"
+extends = "fashion-mnist"
+title = "Speed on either runtime"
+
+[[requires]]
+role = "program"
+component = "program/either"
+"""
+
+
+def test_a_parameter_of_another_runtime_than_the_resolved_one_leaves_the_device_out(
+    x86_device: Capabilities, tmp_path: Path
+) -> None:
+    """Which runtime a requirement of several gives is known only for a device."""
+    for kind, name, text in (("program", "either", EITHER), ("benchmark", "either-speed", SPEED)):
+        (tmp_path / kind / name).mkdir(parents=True)
+        (tmp_path / kind / name / "component.toml").write_text(text)
+    catalog = load_catalog([tmp_path])
+    device_1 = device("device-1", x86_device, Memory(8 * GB, 0))
+
+    def planned(**parameters: str) -> CampaignPlan:
+        request = CampaignRequest(
+            campaign_id="c",
+            benchmark="either-speed",
+            scenarios=("SingleStream",),
+            modes=("performance",),
+            parameters={name: tuple(text.split(",")) for name, text in parameters.items()},
+        )
+        return make_plan(catalog, request, [device_1], HARNESS, 0, dry_run=True)
+
+    assert [job.job.label.split()[-1] for job in planned(num_streams="1,2").jobs] == [
+        "num_streams=1",
+        "num_streams=2",
+    ]
+    foreign = planned(graph_optimization="all,basic")
+    assert foreign.jobs == []
+    assert foreign.left_out == [
+        (
+            "device-1",
+            "parameter graph_optimization does not apply to runtime openvino, only to onnxruntime",
+        )
+    ]

@@ -54,6 +54,17 @@ def test_parameters_that_differ_and_memory_are_shown(width: int | None) -> None:
     assert [cells[memory] for cells in table.rows] == ["117.2 MB", "9.0 MB"]
 
 
+def test_metrics_other_than_top_1_are_named() -> None:
+    rows = [
+        threads(n, accuracy=0.5 if metric else None, accuracy_metric=metric)
+        for n, metric in enumerate(("top-1", "top-5", "mae", None), 1)
+    ]
+    for fields in (result_fields, run_fields):
+        table = arrange(fields(rows), None)
+        place = table.headings.index("accuracy")
+        assert [cells[place] for cells in table.rows] == [0.5, "0.5 top-5", "0.5 mae", None]
+
+
 def test_what_is_the_same_in_all_rows_is_output_once_at_80_columns() -> None:
     table = arrange(result_fields([threads(1), threads(2, loadgen_validity="INVALID")]), 80)
     (note, *_) = table.notes

@@ -36,6 +36,23 @@ def test_columns_are_reported_once() -> None:
     assert set(VIEWS["runs"]) >= run_summary.SUMMARIZED
 
 
+@pytest.mark.parametrize(
+    ("scenario", "used", "expected"),
+    [
+        ("Offline", 8, ["Batch      8 samples per call, where the parameter is 32"]),
+        ("Offline", 32, []),
+        ("SingleStream", 1, []),
+        ("Offline", "8", []),
+    ],
+)
+def test_another_batch_than_that_of_the_parameter_is_shown(
+    scenario: str, used: object, expected: list[str]
+) -> None:
+    result = {"calibration": {"batch_size": used}, "parameters": {"batch_size": 32}}
+    lines = shown({"program_result": result}, scenario=scenario)
+    assert [line for line in lines if line.startswith("Batch")] == expected
+
+
 @pytest.mark.parametrize("code", condition.CODES)
 def test_every_reason_is_named_with_its_figures(code: str) -> None:
     reasons = json.dumps([condition.reason(code, "because of it", 95.25, 20.0)])

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetmark_controller.evaluation.evaluate import RunFacts, evaluate
+from fleetmark_controller.evaluation.evaluate import evaluate
+from fleetmark_controller.evaluation.run_facts import RunFacts
 from fleetmark_controller.evaluation.search_trace import UNITS, read_search
 from fleetmark_controller.loadgen.errors import IngestError
 from fleetmark_controller.loadgen.loadgen_log import parse_detail

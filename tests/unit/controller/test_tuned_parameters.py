@@ -97,6 +97,7 @@ def test_the_newest_search_of_the_same_lock_device_and_parameters_counts(on: Dev
     on.search(2500.0, min_duration_s=1.0)
     assert on.order().parameters == {"target_qps": 2500.0}
     assert on.order("TEST01").parameters == {"target_qps": 2500.0}
+    assert on.order(profile_ops=True).parameters == {"target_qps": 2500.0, "profile_ops": True}
     for other in ({"threads": 2}, {"target_latency_ms": 5.0}, {"profile": "valid"}):
         assert "target_qps" not in on.order(**other).parameters
     assert "target_qps" not in on.order(lock="b" * 64).parameters

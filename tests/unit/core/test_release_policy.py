@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from fleetmark_catalog.load import Catalog, load_catalog
+from fleetmark_catalog.load import Catalog, Component, load_catalog
 from fleetmark_catalog.load.release_definitions import definition
 from fleetmark_catalog.resolve import Configuration, expand, resolve
+from fleetmark_core.digest import sha256_hex
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.lockfile import BlobRef, Lockfile, parse_lockfile
 from fleetmark_core.order import Order
@@ -19,7 +20,23 @@ from fleetmark_core.release import Release, parse_release
 from fleetmark_core.release_policy import check_lock, check_order
 from tests.support.sample_devices import HARNESS, interpreter, sample_device
 
-CATALOG = load_catalog()
+
+def confirmed(catalog: Catalog) -> Catalog:
+    """Return the catalog as after an admin confirmed all files with an MD5."""
+
+    def with_files(component: Component) -> Component:
+        files = (
+            replace(file, sha256=sha256_hex(file.md5.encode()), size_bytes=1000)
+            if file.md5
+            else file
+            for file in component.artifacts
+        )
+        return replace(component, artifacts=tuple(files))
+
+    return catalog.replacing([with_files(component) for component in catalog.all()])
+
+
+CATALOG = confirmed(load_catalog())
 
 
 def released(catalog: Catalog = CATALOG) -> Release:
@@ -183,6 +200,11 @@ def test_archives_and_pythons_must_be_those_of_the_release() -> None:
         ({"parameters": {"threads": True}}, "threads cannot be 'True'"),
         ({"parameters": {"threads": 1.5}}, "threads cannot be '1.5'"),
         ({"parameters": {"evil": 1}}, "no parameter 'evil'"),
+        (
+            {"parameters": {"xnnpack": False}},
+            "parameter xnnpack does not apply to runtime onnxruntime, only to tflite",
+        ),
+        ({"parameters": {"execution_provider": "../evil"}}, "cannot be '../evil'"),
         ({"scenario": "Evil"}, "no scenario 'Evil'"),
         ({"mode": "evil"}, "no mode 'evil'"),
         ({"profile": "evil"}, "no profile 'evil'"),
@@ -200,4 +222,4 @@ def test_an_order_stays_within_its_components_ranges(change: dict[str, Any], nam
 
 
 def test_equal_catalogs_have_equal_releases() -> None:
-    assert released(load_catalog()).canonical() == RELEASE.canonical()
+    assert released(confirmed(load_catalog())).canonical() == RELEASE.canonical()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from fleetmark_catalog.load import load_catalog
 from fleetmark_catalog.resolve import expand, resolve
 from fleetmark_controller.planning import estimates
-from fleetmark_core import resource_model
+from fleetmark_core import model_memory, resource_model
 from fleetmark_core.capabilities import Memory, Storage
 from fleetmark_core.lockfile import Lockfile
 from fleetmark_core.resource_model import ResourceNeeds, Run, predict, shortages
@@ -86,7 +86,7 @@ def test_a_duration_that_is_asked_for_replaces_the_profiles() -> None:
 def test_it_counts_as_the_harness_does() -> None:
     assert resource_model.LATENCY_MARGIN == settings._LATENCY_MARGIN
     assert pytest.approx(1.1 * settings._RATE_MARGIN) == resource_model.RATE_MARGIN
-    assert resource_model.CALIBRATION_SAMPLES == calibrate._KEPT_SAMPLES
+    assert model_memory.CALIBRATION_SAMPLES == calibrate._KEPT_SAMPLES
     assert resource_model.SERVER_SHARE == settings._SERVER_SHARE
     assert resource_model.FIND_LONGEST_NS == find_performance.LONGEST_MS * 1_000_000
     assert resource_model.FIND_SHARE == find_performance._ABOVE
