@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fleetmark_harness.adapters import Opening, constants, first_of, wanted_input
-from fleetmark_harness.adapters.options import choice, count
+from fleetmark_harness.adapters.options import choice, count, switch
 from fleetmark_harness.adapters.resized_batch import open_resized
 from fleetmark_harness.exit_codes import BAD_JOB, JobError
 from fleetmark_harness.operators import MAX_EVENTS, OperatorEvent, ProfileUnavailable, in_sequence
@@ -35,6 +35,8 @@ class OpenvinoModel:
         library = opening.library
         began = time.perf_counter_ns()
         core = library.Core()
+        # By default, weights in files beside the graph stay in the file and are read when needed.
+        core.set_property({"ENABLE_MMAP": switch(opening.options, "mmap", True)})
         model = core.read_model(str(opening.model))
         tensors = {tensor.get_any_name(): tensor for tensor in model.inputs}
         self.input_name = wanted_input(opening.table, list(tensors), opening.model)

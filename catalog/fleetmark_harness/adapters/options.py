@@ -17,7 +17,7 @@ RUNTIME_PARAMETERS: Mapping[str, tuple[str, ...]] = {
         "execution_provider",
     ),
     "tflite": ("xnnpack",),
-    "openvino": ("performance_hint", "num_streams", "inference_precision"),
+    "openvino": ("performance_hint", "num_streams", "inference_precision", "mmap"),
 }
 """Names of parameters by adapter. The programs of the catalog declare the same in `runtimes`."""
 

@@ -136,10 +136,12 @@ def test_openvino_profiles_its_operators_and_takes_its_hints(bench: Any, quick: 
             "openvino",
             performance_hint="throughput",
             num_streams="1",
+            mmap="false",
             profile_ops="true",
         )
     )
     assert ran.code == 0, ran.stderr
+    assert ran.result["parameters"]["mmap"] is False
     found = operators(ran)
     assert "Convolution" in {row["operator"] for row in found["operators"]}
     assert all(row["providers"] for row in found["operators"])
@@ -165,6 +167,7 @@ def test_openvino_computes_in_the_precision_or_refuses(bench: Any, quick: Any) -
     [
         ("onnx", {"xnnpack": False}, "xnnpack does not apply to runtime onnxruntime"),
         ("tflite", {"mem_pattern": True}, "mem_pattern does not apply to runtime tflite"),
+        ("openvino", {"mmap": "off"}, "mmap is 'off', expected true or false"),
         ("openvino", {"cpu_mem_arena": True}, "cpu_mem_arena does not apply to runtime openvino"),
         ("onnx", {"graph_optimization": "most"}, "expected one of disabled, basic, extended, all"),
         ("onnx", {"inter_op_threads": 0}, "inter_op_threads is 0"),

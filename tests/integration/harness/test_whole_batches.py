@@ -122,6 +122,38 @@ def test_every_sample_is_answered_once_from_inside_the_buffer(
         assert again == expected[: len(again)].tolist()
 
 
+@given(
+    st.permutations(range(12)),
+    st.lists(st.integers(0, 11), min_size=1, max_size=60),
+    st.integers(1, 9),
+)
+def test_the_order_of_a_query_keeps_its_samples(
+    loaded: list[int], query_of: list[int], size: int
+) -> None:
+    """Each batch has the values of its samples, whether it is copied or a part of the data."""
+    task: Any = SimpleNamespace(total_count=12, prepare=lambda indices: indices * 10)
+    library = Library(task)
+    library.load(loaded)
+    indices = np.array(query_of)
+    order = library.order(indices)
+    assert sorted(order.tolist()) == list(range(len(query_of)))
+    ordered = indices[order]
+    for number, row in enumerate(library.rows(ordered, size)):
+        batch = ordered[number * size : (number + 1) * size]
+        found = library.take(batch) if row < 0 else library.data[row : row + len(batch)]
+        assert found.tolist() == (batch * 10).tolist()
+
+
+@given(st.permutations(range(24)), st.integers(1, 4))
+def test_a_query_of_all_samples_needs_no_copies(shuffled: list[int], turns: int) -> None:
+    task: Any = SimpleNamespace(total_count=24, prepare=lambda indices: indices)
+    library = Library(task)
+    library.load(shuffled)
+    indices = np.tile(shuffled[::-1], turns)
+    rows = library.rows(indices[library.order(indices)], 8)
+    assert rows == [0, 8, 16] * turns
+
+
 @given(st.integers(1, 40), st.sampled_from([1, 8]), st.integers(1, 50))
 def test_computed_samples_of_queries_count_whole_calls(
     size: int, per_query: int, queries: int

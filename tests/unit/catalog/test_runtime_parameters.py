@@ -72,12 +72,17 @@ def test_values_are_typed() -> None:
     (found,) = grid("tflite", xnnpack="false")
     assert found.parameters == {"xnnpack": False}
     (found,) = grid(
-        "openvino", performance_hint="throughput", num_streams="2", inference_precision="bf16"
+        "openvino",
+        performance_hint="throughput",
+        num_streams="2",
+        inference_precision="bf16",
+        mmap="false",
     )
     assert found.parameters == {
         "performance_hint": "throughput",
         "num_streams": 2,
         "inference_precision": "bf16",
+        "mmap": False,
     }
 
 
@@ -148,6 +153,7 @@ def test_the_defaults_are_in_the_lockfile() -> None:
         "xnnpack": True,
         "performance_hint": "latency",
         "inference_precision": "f32",
+        "mmap": True,
     }
     assert defaults["profile_ops"] is False
     assert "operator_profile.json" in {output.name for output in resolution.lock.program.outputs}
