@@ -127,9 +127,13 @@ class DatasetValues:
     def take(self, indices: Array) -> Array:
         """Return the samples with these indices."""
         found = self.values[indices]
-        if np.dtype(self.tensor.get("dtype", "float32")).kind == "f":
+        dtype = np.dtype(self.tensor.get("dtype", "float32"))
+        if dtype.kind == "f" or "scale" in self.tensor:
             scale, offset = self.tensor.get("scale", 1.0), self.tensor.get("offset", 0.0)
             found = found.astype(np.float32) * np.float32(scale) + np.float32(offset)
+        elif dtype == np.int8 and found.dtype == np.uint8:
+            # As pictures: -128 is black.
+            found = (found.astype(np.int16) - 128).astype(np.int8)
         if self.tensor.get("layout") == "NCHW" and found.ndim == 4:
             found = np.moveaxis(found, -1, 1)
         prepared: Array = self.adapter.prepare(found.reshape(len(indices), *self.shape))

@@ -47,6 +47,8 @@ class PlannedInput:
     """Reason for the values, unless the operator gave them."""
     rows: int = 0
     """Number of samples of an array; 0 for other values."""
+    is_quantized: bool = False
+    """True if its integers stand for real numbers, with a scale that the file states."""
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -162,7 +164,10 @@ def plan_import(
     chosen = choose_sample_input(model.inputs, sizes, varying)
     fixed = fix_shapes(model.inputs, model.outputs, chosen, given_shapes, axes)
     first = model.inputs[chosen]
-    sample = _sample(first, fixed[chosen], given.get(first.name), tables.get(first.name, 0))
+    sample = replace(
+        _sample(first, fixed[chosen], given.get(first.name), tables.get(first.name, 0)),
+        is_quantized=first.quantization is not None,
+    )
     length = _sequence_length(first, fixed[chosen])
     constants = [
         _constant(tensor, shape, given.get(tensor.name), tables.get(tensor.name, 0), length)

@@ -210,7 +210,7 @@ def dataset_fit(dataset: Component, plan: ImportPlan) -> DatasetFit:
     body, entry = dataset.body, plan.sample
     wanted, stored = entry.sample_shape, tuple(body.get("shape", ()))
     layout = str(body["layout"])
-    is_float = entry.dtype.startswith("float")
+    is_real = entry.dtype.startswith("float") or entry.is_quantized
     is_picture = layout in ("pictures", "cifar") or len(stored) == 3
     first = len(wanted) == 3 and wanted[0] in _CHANNELS and wanted[2] not in _CHANNELS
     what = ""
@@ -224,7 +224,7 @@ def dataset_fit(dataset: Component, plan: ImportPlan) -> DatasetFit:
     if what:
         where = f"input {entry.name}"
         raise FleetmarkError(ErrorKind.USAGE, f"{dataset.id} does not fit: {what}", where)
-    scale = _SCALES.get(str(body.get("dtype", "uint8")), 1.0) if is_float else 1.0
+    scale = _SCALES.get(str(body.get("dtype", "uint8")), 1.0) if is_real else 1.0
     return DatasetFit("NCHW" if first and is_picture else "", scale)
 
 

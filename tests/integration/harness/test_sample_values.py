@@ -17,7 +17,7 @@ from fleetmark_harness.adapters import constants
 from fleetmark_harness.adapters.fixed_batch import FixedBatch
 from fleetmark_harness.adapters.one_by_one import OneByOne
 from fleetmark_harness.exit_codes import BAD_INPUT, JobError
-from fleetmark_harness.sample_values import Feeds, RandomValues, stored_arrays
+from fleetmark_harness.sample_values import DatasetValues, Feeds, RandomValues, stored_arrays
 from fleetmark_harness.sut import Library, checked_answers
 from fleetmark_harness.tensors import RandomTensors, with_values
 
@@ -223,3 +223,23 @@ def test_damaged_values_are_a_bad_input(tmp_path: Path) -> None:
     np.savez(tmp_path / "v.npz", x=np.array([print], object))
     with pytest.raises(JobError, match="cannot be read"):
         stored_arrays(job)
+
+
+@pytest.mark.parametrize(
+    ("table", "prepared"),
+    [
+        ({}, [0, 128, 255]),
+        ({"scale": 1 / 255}, [0, 128 / 255, 1]),
+        ({"dtype": "int8"}, [-128, 0, 127]),
+        ({"dtype": "uint8"}, [0, 128, 255]),
+        # Real numbers, which the adapter quantizes: pixels would all be the largest integer.
+        ({"dtype": "int8", "scale": 1 / 255}, [0, 128 / 255, 1]),
+    ],
+)
+def test_samples_of_a_data_set_in_the_type_of_the_input(
+    table: dict[str, Any], prepared: list[float]
+) -> None:
+    pixels = np.array([[0, 128, 255]], np.uint8)
+    adapter: Any = SimpleNamespace(prepare=lambda values: values)
+    source = DatasetValues(pixels, {"name": "image", **table}, (3,), adapter)
+    assert np.allclose(source.take(np.zeros(1, np.int64))[0], prepared)
