@@ -211,8 +211,8 @@ def crosscheck(
         left_s: time until the limit of the job.
 
     Raises:
-        JobError: BAD_JOB: in Server, the time that is left is too short for a block; LOADGEN_FAILED,
-            NO_SPACE.
+        JobError: BAD_JOB: in Server, the time that is left is too short for a block;
+            LOADGEN_FAILED, NO_SPACE.
         OSError: the logs cannot be written.
     """
     tool, why = _tool(job, adapter, batch_size)

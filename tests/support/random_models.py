@@ -166,9 +166,15 @@ class Model:
     table: dict[str, Any] = field(default_factory=dict)
 
 
-def random_model(adapter: str, choose: random.Random) -> Model:
-    """Return a random model that the adapter's runtime can read."""
-    shape = tuple(choose.randint(1, 5) for _ in range(choose.randint(1, 3)))
+def random_model(adapter: str, choose: random.Random, largest: int = 5) -> Model:
+    """Return a random model that the adapter's runtime can read.
+
+    Args:
+        adapter: the name of the adapter.
+        choose: the source of all choices.
+        largest: largest size of an axis of a sample.
+    """
+    shape = tuple(choose.randint(1, largest) for _ in range(choose.randint(1, 3)))
     dtype = choose.choice(DTYPES[adapter])
     batch = choose.choice((0, 0, 1, choose.randint(2, 9)))
     if adapter == "tflite":

@@ -5,8 +5,8 @@ A level is the median over the rounds. The interval of a part is that of the med
 differences, from the sign test (order statistics; no assumption about the distribution). If it
 includes 0, the noise is larger than the part, and nothing can be said about it.
 
-In Server the figure is the 99th percentile of the latency, which LoadGen compares with the limit: the
-official figure, queries per second, is decided by the arrival of the queries. Percentiles do not
+In Server the figure is the 99th percentile of the latency, which LoadGen compares with the limit:
+the official figure, queries per second, is decided by the arrival of the queries. Percentiles do not
 add up over the queries, so a part is the difference of one percentile of two durations.
 """
 
@@ -229,8 +229,8 @@ def _server_notes(
     notes = [
         "The figure is the 99th percentile of the latency. The official figure of Server, the"
         " completed samples per second, follows the arrival of the queries",
-        f"{rate:.6g} queries arrived per second and took {service_us:.2f} µs each on average, without"
-        f" the queue: this load keeps the device busy for {100 * busy:.0f} % of the time",
+        f"{rate:.6g} queries arrived per second and took {service_us:.2f} µs each on average,"
+        f" without the queue: this load keeps the device busy for {100 * busy:.0f} % of the time",
     ]
     if busy >= _BUSY:
         notes.append(

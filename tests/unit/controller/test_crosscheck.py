@@ -331,9 +331,7 @@ def test_the_interval_of_a_median_is_that_of_the_sign_test() -> None:
         ("performance", "1.3.0", ErrorKind.NOTHING_FITS, "has no mode crosscheck"),
     ],
 )
-def test_runs_that_cannot_be_explained(
-    mode: str, wheel: str, kind: ErrorKind, reason: str
-) -> None:
+def test_runs_that_cannot_be_explained(mode: str, wheel: str, kind: ErrorKind, reason: str) -> None:
     wheels = ["numpy-2.0-x.whl", f"fleetmark_harness-{wheel}-py3-none-any.whl"]
     with pytest.raises(FleetmarkError) as error:
         check_run("r", mode, wheels)

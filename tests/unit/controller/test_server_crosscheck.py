@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from dataclasses import replace
@@ -138,7 +139,7 @@ def test_hostile_values_are_refused_or_bounded(figure: str, value: Any) -> None:
         assert set(one) == set(SERVER_FIGURES)
         order = ("service_p50_ns", "service_p99_ns", "harness_p99_ns", "official_ns")
         values = [one[name] for name in order]
-        assert all(a <= b * 1.01 for a, b in zip(values, values[1:], strict=False))
+        assert all(a <= b * 1.01 for a, b in itertools.pairwise(values))
     assert len(json.dumps(kept)) < 100_000
 
 
@@ -179,9 +180,9 @@ def test_a_load_near_the_limit_and_a_run_that_fell_behind_are_named() -> None:
     for one in busy["rounds"]:
         one["service_mean_ns"] = 900_000.0
     assert "the queue grows for longer than a block" in "\n".join(explained(busy).notes)
-    for rate, said in ((900.0, True), (1150.0, True), (985.0, False)):
+    for rate, is_named in ((900.0, True), (1150.0, True), (985.0, False)):
         notes = "\n".join(explained(claim(), metric_value=rate).notes)
-        assert ("its queue grew" in notes) == said, rate
+        assert ("its queue grew" in notes) == is_named, rate
     # 100 arrivals of a Poisson process are not at the rate either.
     few = explained(claim(), metric_value=900.0, query_count=100)
     assert "its queue grew" not in "\n".join(few.notes)
