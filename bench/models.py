@@ -135,6 +135,8 @@ def measure(options: argparse.Namespace) -> tuple[list[Subject], list[RandomSubj
     ):
         bench = Bench(lab)
         for runtime, variations in RUNTIMES.items():
+            if options.only_random and runtime not in models_random.COUNTS:
+                continue
             environment = bench.environment(variations)
             if not options.only_random:
                 for title, model, described in models_of(runtime, lab.folder):

@@ -6,7 +6,7 @@ differences, from the sign test (order statistics; no assumption about the distr
 includes 0, the noise is larger than the part, and nothing can be said about it.
 
 In Server the figure is the 99th percentile of the latency, which LoadGen compares with the limit:
-the official figure, queries per second, is decided by the arrival of the queries. Percentiles do not
+the official figure, queries per second, is decided by the arrival of queries. Percentiles do not
 add up over the queries, so a part is the difference of one percentile of two durations.
 """
 
