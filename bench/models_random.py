@@ -42,7 +42,7 @@ class RandomSubject(Subject):
 
     @property
     def added_us(self) -> float:
-        """What adapter, harness and LoadGen add to a query of the bare loop, in µs."""
+        """Time that adapter, harness and LoadGen add to a query of the bare loop, in µs."""
         return self.own_us + self.difference_us("loadgen", "harness")
 
     @property
