@@ -106,7 +106,8 @@ class _Blocks:
         if self._server:
             own = wanted_of(job)
             rate = server_rate(calibration, own)
-            block = plan_block(rate, loadgen_s, others_s, _TIME_SHARE * left_s, ROUNDS)
+            service_s = calibration.latency_ns / 1e9
+            block = plan_block(rate, service_s, loadgen_s, others_s, _TIME_SHARE * left_s, ROUNDS)
             least, loadgen_s = block.queries, block.duration_s
             wanted = RequestedSettings(self.block_ms, rate, own.target_latency_ms)
         self.rounds = planned_rounds(left_s, others_s + loadgen_s)

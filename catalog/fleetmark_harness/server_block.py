@@ -23,19 +23,20 @@ PERCENTILE = 0.99
 
 @dataclass(frozen=True)
 class ServerBlock:
-    """The number of queries of a block, and the time that they take to arrive on average."""
+    """The minimum number of queries of a block, and the time until they are answered."""
 
     queries: int
     duration_s: float
 
 
 def plan_block(
-    rate: float, block_s: float, others_s: float, budget_s: float, rounds: int
+    rate: float, service_s: float, block_s: float, others_s: float, budget_s: float, rounds: int
 ) -> ServerBlock:
     """Return the size of a block: `QUERIES`, or fewer if `rounds` rounds do not fit otherwise.
 
     Args:
         rate: queries per second, as in the run.
+        service_s: time of a query without a queue. It decides if queries arrive faster.
         block_s: shortest duration of a block.
         others_s: duration of the other blocks of a round.
         budget_s: time for all rounds.
@@ -44,15 +45,18 @@ def plan_block(
     Raises:
         JobError: BAD_JOB: not even one round of `FEWEST_QUERIES` fits.
     """
-    fitting = int(rate * (budget_s / rounds - others_s))
+    pace_s = max(1 / rate, service_s)
+    fitting = int((budget_s / rounds - others_s) / pace_s)
     queries = max(FEWEST_QUERIES, min(QUERIES, fitting))
-    duration_s = max(block_s, queries / rate)
+    # LoadGen issues queries until both its minimum count and its minimum duration are reached.
+    duration_s = max(block_s, queries * pace_s, rate * block_s * service_s)
     if others_s + duration_s > budget_s:
         raise JobError(
             BAD_JOB,
-            f"mode crosscheck needs blocks of {FEWEST_QUERIES} queries in Server: at {rate:.3g}"
-            f" queries per second a round takes {others_s + duration_s:.0f} s, and half of the time"
-            f" that is left is {max(0.0, budget_s):.0f} s; raise the job's time limit",
+            f"mode crosscheck needs blocks of {FEWEST_QUERIES} queries in Server: with {rate:.3g}"
+            f" queries per second of {service_s:.3g} s each, a round takes"
+            f" {others_s + duration_s:.0f} s, and half of the time that is left is"
+            f" {max(0.0, budget_s):.0f} s; raise the job's time limit",
         )
     return ServerBlock(queries, duration_s)
 

@@ -24,33 +24,40 @@ from fleetmark_harness.sut import TimedWorkerSut
 
 
 def test_a_block_has_all_queries_if_there_is_time() -> None:
-    found = plan_block(rate=100, block_s=0.25, others_s=0.5, budget_s=60, rounds=9)
+    found = plan_block(100, 0.001, block_s=0.25, others_s=0.5, budget_s=60, rounds=9)
     assert (found.queries, found.duration_s) == (QUERIES, 2.0)
-    fast = plan_block(rate=10_000, block_s=0.25, others_s=0.5, budget_s=60, rounds=9)
+    fast = plan_block(10_000, 0.00001, block_s=0.25, others_s=0.5, budget_s=60, rounds=9)
     assert (fast.queries, fast.duration_s) == (QUERIES, 0.25)
+    # 2,500 queries arrive in a block, each of which takes a millisecond.
+    behind = plan_block(10_000, 0.001, block_s=0.25, others_s=0.5, budget_s=60, rounds=9)
+    assert (behind.queries, behind.duration_s) == (QUERIES, 2.5)
 
 
 def test_a_block_is_shorter_if_time_is_short_and_refused_if_it_says_nothing() -> None:
-    found = plan_block(rate=10, block_s=0.25, others_s=0.5, budget_s=150, rounds=9)
-    assert found.queries == int(10 * (150 / 9 - 0.5)) and found.duration_s == found.queries / 10
-    with pytest.raises(JobError, match=r"at 0\.5 queries per second a round takes 20") as error:
-        plan_block(rate=0.5, block_s=0.25, others_s=0.5, budget_s=150, rounds=9)
+    found = plan_block(10, 0.01, block_s=0.25, others_s=0.5, budget_s=150, rounds=9)
+    assert found.queries == int(10 * (150 / 9 - 0.5))
+    assert found.duration_s == pytest.approx(found.queries / 10)
+    with pytest.raises(JobError, match=r"with 0\.5 queries .* a round takes 200 s") as error:
+        plan_block(0.5, 0.01, block_s=0.25, others_s=0.5, budget_s=150, rounds=9)
     assert error.value.code == BAD_JOB and "raise the job's time limit" in error.value.what
 
 
 @given(
     rate=st.floats(1e-3, 1e9),
+    service_s=st.floats(1e-7, 1e2),
     block_s=st.floats(0.25, 1e3),
     others_s=st.floats(0.5, 4e3),
     budget_s=st.floats(-10, 1e6),
 )
 def test_a_block_fits_into_the_budget(
-    rate: float, block_s: float, others_s: float, budget_s: float
+    rate: float, service_s: float, block_s: float, others_s: float, budget_s: float
 ) -> None:
     try:
-        found = plan_block(rate, block_s, others_s, budget_s, 9)
+        found = plan_block(rate, service_s, block_s, others_s, budget_s, 9)
     except JobError:
-        assert others_s + max(block_s, FEWEST_QUERIES / rate) > budget_s
+        pace_s = max(1 / rate, service_s)
+        least_s = max(block_s, FEWEST_QUERIES * pace_s, rate * block_s * service_s)
+        assert others_s + least_s > budget_s
         return
     assert FEWEST_QUERIES <= found.queries <= QUERIES
     assert found.duration_s >= block_s and others_s + found.duration_s <= budget_s
