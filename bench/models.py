@@ -3,7 +3,8 @@
 For each runtime and model, blocks take turns in one process of a job's environment: a bare loop
 around the runtime, the adapter, the adapter with the answer, LoadGen's SingleStream through the
 harness, a bare loop over batches, and LoadGen's Offline. The goals hold for medians over the
-rounds; the bare loop is measured twice per round, which shows the machine's own variation.
+rounds; the bare loop is measured twice per round, which shows the machine's own variation. A second
+section has 20 random models (`models_random.py`).
 """
 
 from __future__ import annotations
@@ -11,26 +12,24 @@ from __future__ import annotations
 import argparse
 import json
 import sqlite3
-import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import models_random
 import readings
 from generated_model import write_cnn
 from lab import Lab
 from markdown import table
+from models_random import RandomSubject
+from models_subject import MODEL_MS, OWN_US_GOAL, P50_GOAL, RATE_GOAL, Subject
 
 from fleetmark_catalog.load import BUILTIN
 
 BENCH = Path(__file__).parent
-MODEL_MS = 0.1
-"""Models from this time per sample on have goals as ratios, faster ones as absolute times."""
-P50_GOAL, RATE_GOAL, OWN_US_GOAL = 0.03, 0.95, 1.5
 RUNTIMES = {
     "onnxruntime": ["onnx"],
     "openvino": ["onnx", "openvino"],
@@ -40,54 +39,6 @@ RUNTIMES = {
 CNN = {"input": {"name": "input", "shape": [32, 28, 28]}}
 IMAGE = {"input": {"name": "image", "shape": [28, 28, 1]}}
 TEXT = {"input": {"name": "bytes", "shape": [128], "dtype": "int32", "range": [0, 256]}}
-
-
-@dataclass(frozen=True)
-class Subject:
-    """One model on one runtime, and the rounds that were measured."""
-
-    runtime: str
-    title: str
-    rounds: Sequence[dict[str, float]]
-
-    def median(self, name: str) -> float:
-        """Return the median of a figure over the rounds."""
-        return statistics.median(one[name] for one in self.rounds)
-
-    def ratio(self, over: str, under: str) -> float:
-        """Return the median ratio of two figures of the same round."""
-        return statistics.median(one[over] / one[under] for one in self.rounds)
-
-    def difference_us(self, more: str, less: str) -> float:
-        """Return the median difference of two figures of the same round, in µs."""
-        return statistics.median(one[more] - one[less] for one in self.rounds) / 1000
-
-    @property
-    def is_large(self) -> bool:
-        """True if the goals are ratios."""
-        return self.median("bare") >= MODEL_MS * 1e6
-
-    @property
-    def own_us(self) -> float:
-        """Time per query that the adapter and the harness add, in µs."""
-        return self.difference_us("adapter", "bare") + self.difference_us("harness", "answer")
-
-    @property
-    def missed(self) -> list[str]:
-        """The goals that were missed, as texts."""
-        found = []
-        noise = abs(self.ratio("bare again", "bare") - 1)
-        where = f"{self.runtime}, {self.title}"
-        if self.is_large:
-            p50 = self.ratio("loadgen", "bare")
-            if abs(p50 - 1) > P50_GOAL + noise:
-                found.append(f"{where}: p50 is {p50:.3f} of a bare loop's, noise {noise:.3f}")
-            rate = self.ratio("rate", "bare rate")
-            if rate < RATE_GOAL - noise:
-                found.append(f"{where}: Offline has {rate:.3f} of a bare loop's rate")
-        elif self.own_us > OWN_US_GOAL + noise * self.median("bare") / 1000:
-            found.append(f"{where}: the harness adds {self.own_us:.2f} µs")
-        return found
 
 
 def models_of(runtime: str, folder: Path) -> list[tuple[str, Path, dict[str, Any]]]:
@@ -135,38 +86,68 @@ class Bench:
         folder = self.lab.folder / "bench" / "cache" / "envs" / provenance["environment_key"]
         return provenance["interpreter"]["path"], folder, job["runtime"]
 
+    def blocks(
+        self,
+        environment: tuple[str, Path, dict[str, Any]],
+        model: Path,
+        described: dict[str, Any],
+        rounds: int,
+        seconds: float,
+    ) -> list[dict[str, float]]:
+        """Run all blocks of one model in a process of an environment; return the rounds.
 
-def measure(options: argparse.Namespace) -> list[Subject]:
+        Raises:
+            RuntimeError: a block failed.
+        """
+        python, folder, runtime = environment
+        out = self.lab.folder / "out"
+        out.mkdir(exist_ok=True)
+        spec = {
+            "paths": [str(folder), str(BENCH.parent / "catalog")],
+            "runtime": runtime,
+            "model": str(model),
+            "table": described,
+            "rounds": rounds,
+            "seconds": seconds,
+            "out": str(out),
+        }
+        file = self.lab.folder / "spec.json"
+        file.write_text(json.dumps(spec))
+        program = [python, "-I", "-S", "-B", str(BENCH / "models_blocks.py"), str(file)]
+        done = subprocess.run(program, cwd=out, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(
+                f"{runtime.get('name')}, {model.name}: {done.stderr.strip()[-2000:]}"
+            )
+        found: list[dict[str, float]] = json.loads(done.stdout.splitlines()[-1])
+        return found
+
+
+def measure(options: argparse.Namespace) -> tuple[list[Subject], list[RandomSubject]]:
     """Run all blocks of all models on all runtimes."""
-    found = []
+    found: list[Subject] = []
+    drawn: list[RandomSubject] = []
+    rounds = min(options.rounds, models_random.MOST_ROUNDS)
+    seconds = min(options.seconds, models_random.MOST_SECONDS)
     with (
         tempfile.TemporaryDirectory(prefix="fleetmark-bench-") as scratch,
         Lab(Path(scratch)) as lab,
     ):
         bench = Bench(lab)
         for runtime, variations in RUNTIMES.items():
-            python, environment, described = bench.environment(variations)
-            for title, model, description in models_of(runtime, lab.folder):
-                out = lab.folder / "out"
-                out.mkdir(exist_ok=True)
-                spec = {
-                    "paths": [str(environment), str(BENCH.parent / "catalog")],
-                    "runtime": described,
-                    "model": str(model),
-                    "table": description,
-                    "rounds": options.rounds,
-                    "seconds": options.seconds,
-                    "out": str(out),
-                }
-                file = lab.folder / "spec.json"
-                file.write_text(json.dumps(spec))
-                program = [python, "-I", "-S", "-B", str(BENCH / "models_blocks.py"), str(file)]
-                done = subprocess.run(program, cwd=out, capture_output=True, text=True, check=False)
-                if done.returncode:
-                    raise RuntimeError(f"{runtime}, {title}: {done.stderr.strip()[-2000:]}")
-                rounds = json.loads(done.stdout.splitlines()[-1])
-                found.append(Subject(runtime, title, rounds))
-    return found
+            if options.only_random and runtime not in models_random.COUNTS:
+                continue
+            environment = bench.environment(variations)
+            if not options.only_random:
+                for title, model, described in models_of(runtime, lab.folder):
+                    made = bench.blocks(
+                        environment, model, described, options.rounds, options.seconds
+                    )
+                    found.append(Subject(runtime, title, made))
+            for title, model, described in models_random.random_models(runtime, lab.folder):
+                made = bench.blocks(environment, model, described, rounds, seconds)
+                drawn.append(RandomSubject(runtime, title, made))
+    return found, drawn
 
 
 def report(found: Sequence[Subject]) -> str:
@@ -206,9 +187,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bench/models.py")
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=0.5, help="length of each block")
-    found = measure(parser.parse_args())
-    print(report(found))
-    return 1 if any(one.missed for one in found) else 0
+    parser.add_argument("--only-random", action="store_true", help="only the random models")
+    found, drawn = measure(parser.parse_args())
+    if found:
+        print(report(found), end="\n\n")
+    print(models_random.report(drawn))
+    return 1 if any(one.missed for one in (*found, *drawn)) else 0
 
 
 if __name__ == "__main__":

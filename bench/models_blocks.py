@@ -185,12 +185,14 @@ class _Blocks:
         return {"bare rate": calls * size * 1e9 / (time.perf_counter_ns() - began)}
 
     def rate(self) -> dict[str, float]:
-        """Return LoadGen's samples per second in Offline."""
+        """Return LoadGen's samples per second in Offline, of whole batches as in a job."""
+        from fleetmark_harness.settings import offline_sample_count
+
         size = len(self._batches[0])
         expected = self.bare_rate_estimate()
         settings = self._settings()
         settings.offline_expected_qps = expected
-        count = max(1, round(expected * self._seconds / size)) * size
+        count = offline_sample_count(expected, int(settings.min_duration_ms), 1, size)
         settings.min_query_count = count
         _, details = self._test(settings, count)
         return {"rate": float(details["result_samples_per_second"])}

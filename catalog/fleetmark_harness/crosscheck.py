@@ -4,6 +4,9 @@ Each round has a block of the bare loop (`run` only), one of the bare loop with 
 the system under test under LoadGen, and one of the runtime's own benchmark tool if the device has
 it. The order of the blocks is reversed in every second round, so that a drift of the device affects
 all kinds of blocks equally. The figures are not a result: no block is as long as a run.
+
+In Server, queries arrive at the rate of the run, in each block in another order of times. The block
+under LoadGen then also has service times, which separate the time in the queue (`server_block`).
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import numpy as np
 
 from fleetmark_harness.adapters import Adapter
 from fleetmark_harness.calibrate import Calibration
-from fleetmark_harness.exit_codes import BAD_JOB, LOADGEN_FAILED, JobError
+from fleetmark_harness.exit_codes import LOADGEN_FAILED, JobError
 from fleetmark_harness.job import JobSpec
 from fleetmark_harness.loadgen_test import (
     DETAIL,
@@ -37,7 +40,14 @@ from fleetmark_harness.native_tool import (
 )
 from fleetmark_harness.progress import ProgressReporter
 from fleetmark_harness.results import Measured
-from fleetmark_harness.settings import RequestedSettings, expected_samples, user_conf
+from fleetmark_harness.server_block import block_figures, plan_block
+from fleetmark_harness.settings import (
+    RequestedSettings,
+    expected_samples,
+    server_rate,
+    user_conf,
+    wanted_of,
+)
 from fleetmark_harness.task import Task
 
 FORMAT = 1
@@ -57,18 +67,32 @@ _PERCENTILES = {
         "result_50.00_percentile_per_query_latency_ns",
         "result_99.00_percentile_per_query_latency_ns",
     ),
+    "Server": (
+        "result_50.00_percentile_latency_ns",
+        "result_99.00_percentile_latency_ns",
+    ),
 }
-"""LoadGen's median latency, and the percentile of its official figure, by scenario."""
+"""LoadGen's median latency, and the percentile of the explained figure, by scenario.
+
+The figure is the official one; in Server, the latency that must not exceed the limit.
+"""
 
 
 class _Blocks:
     """The blocks of one kind each. Times are nanoseconds per query, in Offline per sample."""
 
     def __init__(
-        self, loadgen: Any, job: JobSpec, task: Task, calibration: Calibration, batch_size: int
+        self,
+        loadgen: Any,
+        job: JobSpec,
+        task: Task,
+        calibration: Calibration,
+        batch_size: int,
+        left_s: float,
+        has_tool: bool,
     ) -> None:
         self._loadgen, self._job, self._task = loadgen, job, task
-        self._offline = job.scenario == "Offline"
+        self._offline, self._server = job.scenario == "Offline", job.scenario == "Server"
         self._batch_size = batch_size
         self.block_ms = max(_BLOCK_MS, -(-_MIN_CALLS * calibration.latency_ns // 1_000_000))
         count = min(task.performance_count, max(_KEPT_SAMPLES, batch_size))
@@ -78,9 +102,19 @@ class _Blocks:
         self._batches = [data[(places + turn * batch_size) % count] for turn in range(turns)]
         wanted = RequestedSettings(self.block_ms)
         least = batch_size if self._offline else _MIN_CALLS
+        loadgen_s, others_s = self.block_ms / 1e3, (3 if has_tool else 2) * self.block_ms / 1e3
+        if self._server:
+            own = wanted_of(job)
+            rate = server_rate(calibration, own)
+            service_s = calibration.latency_ns / 1e9
+            block = plan_block(rate, service_s, loadgen_s, others_s, _TIME_SHARE * left_s, ROUNDS)
+            least, loadgen_s = block.queries, block.duration_s
+            wanted = RequestedSettings(self.block_ms, rate, own.target_latency_ms)
+        self.rounds = planned_rounds(left_s, others_s + loadgen_s)
         table = job.profile_settings[job.scenario]
         self.user_conf = user_conf(job.scenario, table, calibration, wanted, least)
         self._settings = read_settings(loadgen, job, self.user_conf)
+        self._seed = int(self._settings.schedule_rng_seed)
         self._expected = expected_samples(job.scenario, calibration, wanted)
         self.last: ObservedTest | None = None
 
@@ -107,12 +141,19 @@ class _Blocks:
             return {"loop_p50_ns": p50, "loop_mean_ns": mean}
         return {"answer_ns": mean if self._offline else p50}
 
-    def under_loadgen(self) -> dict[str, float]:
-        """Run the system under test of this scenario under LoadGen; the last logs are kept."""
+    def under_loadgen(self, number: int) -> dict[str, float]:
+        """Run the system under test of this scenario under LoadGen; the last logs are kept.
+
+        `number` is that of the round.
+        """
+        if self._server:
+            # With one seed, all blocks would have the same arrivals, and agree by that alone.
+            self._settings.schedule_rng_seed = (self._seed + number) % 2**64
         folder = self._job.out / _FOLDER
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        one = Test(self._loadgen, self._job, self._task, self._batch_size, self._expected)
+        parts = (self._loadgen, self._job, self._task, self._batch_size, self._expected)
+        one = Test(*parts, timed=self._server)
         self.last = ran = one.run(self._settings, folder)
         check_logs(folder, accuracy=False)
         logged = _logged(folder.joinpath(DETAIL).read_bytes())
@@ -126,8 +167,12 @@ class _Blocks:
                     "official_ns": per_sample,
                 }
             middle, official = _PERCENTILES[self._job.scenario]
+            if ran.service_times is not None:
+                inside = block_figures(ran.service_times, ran.samples)
+            else:
+                inside = {"harness_ns": float(np.median(ran.samples))}
             return {
-                "harness_ns": float(np.median(ran.samples)),
+                **inside,
                 "loadgen_ns": float(logged[middle]),
                 "official_ns": float(logged[official]),
             }
@@ -167,16 +212,13 @@ def crosscheck(
         left_s: time until the limit of the job.
 
     Raises:
-        JobError: BAD_JOB: the scenario has queues, so that a bare loop is not comparable;
+        JobError: BAD_JOB: in Server, the time that is left is too short for a block;
             LOADGEN_FAILED, NO_SPACE.
         OSError: the logs cannot be written.
     """
-    if job.scenario == "Server":
-        raise JobError(BAD_JOB, "mode crosscheck is not for Server, whose queries wait in a queue")
-    blocks = _Blocks(loadgen, job, task, calibration, batch_size)
     tool, why = _tool(job, adapter, batch_size)
-    block_s = blocks.block_ms / 1e3
-    planned = planned_rounds(left_s, (3 if tool is None else 4) * block_s)
+    blocks = _Blocks(loadgen, job, task, calibration, batch_size, left_s, tool is not None)
+    block_s, planned = blocks.block_ms / 1e3, blocks.rounds
     calls = max(_MIN_CALLS, int(block_s * 1e9 / calibration.latency_ns))
     native: list[float] = []
     rounds: list[dict[str, float]] = []
@@ -185,7 +227,7 @@ def crosscheck(
         kinds: list[Callable[[], dict[str, float]]] = [
             lambda: blocks.loop(answers=False),
             lambda: blocks.loop(answers=True),
-            blocks.under_loadgen,
+            lambda number=number: blocks.under_loadgen(number),  # type: ignore[misc]
         ]
         if tool is not None:
             kinds.append(lambda tool=tool: _native(tool, job, calls, block_s))  # type: ignore[misc]

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from fleetmark_harness.exit_codes import LOADGEN_FAILED, NO_SPACE, JobError
 from fleetmark_harness.job import JobSpec
 from fleetmark_harness.settings import AUDIT_CONFIG, USER_CONF, test_settings
-from fleetmark_harness.sut import InlineSut, Library, QuerySut, Sut, WorkerSut
+from fleetmark_harness.sut import InlineSut, Library, QuerySut, Sut, TimedWorkerSut, WorkerSut
 from fleetmark_harness.task import Task, empty_answers
 
 SUMMARY, DETAIL = "mlperf_log_summary.txt", "mlperf_log_detail.txt"
@@ -36,15 +36,34 @@ class ObservedTest:
     duration_ns: int
     short_batches: Sequence[int] = ()
     """Sizes of the batches that had fewer samples than the batch size."""
+    service_times: npt.NDArray[np.int64] | None = None
+    """Durations of the worker's work on each sample in nanoseconds; None unless asked for."""
 
 
 class Test:
     """A LoadGen test that can be run once."""
 
     def __init__(
-        self, loadgen: Any, job: JobSpec, task: Task, batch_size: int, expected: int
+        self,
+        loadgen: Any,
+        job: JobSpec,
+        task: Task,
+        batch_size: int,
+        expected: int,
+        *,
+        timed: bool = False,
     ) -> None:
-        """Set up the system under test; `expected` is the approximate number of samples."""
+        """Set up the system under test.
+
+        Args:
+            loadgen: the module of LoadGen.
+            job: the job.
+            task: the loaded task.
+            batch_size: number of samples per call.
+            expected: approximate number of samples.
+            timed: record service times; for Server, whose queries are one batch each. No result is
+                measured with it.
+        """
         self.answers = empty_answers(task, task.total_count)
         self._loadgen, self._task = loadgen, task
         self._library = Library(task)
@@ -52,7 +71,7 @@ class Test:
         self._began = time.perf_counter_ns()
         parts = (loadgen, task, self._library, self.answers, expected)
         if job.scenario in ("Offline", "Server"):
-            self._sut = WorkerSut(*parts, batch_size)
+            self._sut = (TimedWorkerSut if timed else WorkerSut)(*parts, batch_size)
         elif job.scenario == "MultiStream":
             self._sut = QuerySut(*parts)
         else:
@@ -92,6 +111,7 @@ class Test:
             start_unix_ns=start_unix_ns,
             duration_ns=duration_ns,
             short_batches=sut.short_batches,
+            service_times=sut.service_times.values() if isinstance(sut, TimedWorkerSut) else None,
         )
 
     def _start(self, settings: Any, out: Path) -> None:

@@ -319,10 +319,12 @@ class WorkerSut:
         size, library, task = self._batch_size, self._library, self._task
         make, complete = self._make, self._loadgen.QuerySamplesComplete
         buffer, addresses, bytes_each = self._buffer, self._addresses, self._buffer.strides[0]
+        rows = [-1]
         if len(ids) > size:
             order = library.order(indices)
             ids, indices = ids[order], indices[order]
-        for number, row in enumerate(library.rows(indices, size)):
+            rows = library.rows(indices, size)
+        for number, row in enumerate(rows):
             first = number * size
             batch = indices[first : first + size]
             count = len(batch)
@@ -341,3 +343,32 @@ class WorkerSut:
             self._answers[batch] = answers
             if count != size:
                 self.short_batches.append(count)
+
+
+class TimedWorkerSut(WorkerSut):
+    """Worker SUT that also records the service times: how long the worker worked on each query.
+
+    The rest of a query's duration is the time in the queue.
+    """
+
+    def __init__(
+        self,
+        loadgen: Any,
+        task: Task,
+        library: Library,
+        answers: npt.NDArray[Any],
+        expected: int,
+        batch_size: int,
+    ) -> None:
+        """Start the worker thread, which waits for its first query."""
+        self.service_times = Samples(expected)
+        super().__init__(loadgen, task, library, answers, expected, batch_size)
+
+    def _answer(
+        self, start: int, ids: npt.NDArray[np.uint64], indices: npt.NDArray[np.int64]
+    ) -> None:
+        taken, done = time.perf_counter_ns(), self.samples.count
+        super()._answer(start, ids, indices)
+        # A query of one batch: the durations of its samples end together.
+        end = start + int(self.samples.values()[-1])
+        self.service_times.add_many(end - taken, self.samples.count - done)

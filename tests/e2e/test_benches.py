@@ -92,6 +92,23 @@ def test_fidelity() -> None:
     assert "blocks marked" in done.stdout
 
 
+@pytest.mark.timeout(900)
+def test_random_models() -> None:
+    done = bench("models.py", "--only-random", "--rounds", "1", "--seconds", "0.02")
+    # Whether goals are met depends on what else runs; that an unmet one is printed does not.
+    rows = re.findall(
+        r"(?m)^\| ((?:onnxruntime|openvino|tflite), \d+: [^|]+?) *\|(.*)\|$", done.stdout
+    )
+    assert len(rows) == len({title for title, _ in rows}) == 20
+    unmet = {title for title, text in rows if text.split("|")[-1].strip() == "unmet"}
+    named = re.findall(r"(?m)^UNMET: (.+?): [^:]+$", done.stdout)
+    assert set(named) == unmet and done.returncode == (1 if unmet else 0)
+    assert f"Met by {20 - len(unmet)} of 20." in done.stdout
+    for _, text in rows:
+        figures = [float(cell) for cell in text.split("|")[:-1]]
+        assert len(figures) == 7 and all(figures[n] > 0 for n in (0, 1, 2, 5, 6))
+
+
 CHECKERS = os.environ.get("MLPERF_CHECKERS", "")
 
 

@@ -23,7 +23,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     with fleet_in(tmp_path_factory.mktemp("crosscheck")) as fleet:
         fleet.start_controller()
         fleet.start_agent("bench-01")
-        for scenario in ("SingleStream", "Offline"):
+        for scenario in ("SingleStream", "Offline", "Server"):
             # A busy machine may leave an INVALID run, which has figures all the same.
             done = fleet.run(*JOB, "--scenario", scenario, "--mode", "performance,accuracy")
             assert done.returncode in (0, 1), done.stderr
@@ -85,6 +85,33 @@ def test_the_table_for_operators(fleet: Fleet) -> None:
     for words in ("µs per sample", "= bare loop (mean)", "+ LoadGen", "= official figure"):
         assert words in done.stdout, done.stdout
     assert "Noise of the device" in done.stdout or "rounds fit" in done.stdout
+
+
+def test_the_percentile_of_server_is_explained_at_the_rate_of_the_run(fleet: Fleet) -> None:
+    run = run_of(fleet, "Server")
+    done = fleet.run("crosscheck", run, "--json")
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    names = [row["name"] for row in found["rows"] if row["kind"] == "part"]
+    assert names[-6:] == [
+        *("answer", "harness", "p99 instead of p50", "queue", "LoadGen", "the run instead of now")
+    ]
+    levels = [row["us"] for row in found["rows"] if row["kind"] == "level"]
+    parts = [row["us"] for row in found["rows"] if row["kind"] == "part"]
+    assert levels[0] + sum(parts) == pytest.approx(levels[-1]) == found["figure_us"]
+    ((p99,),) = fleet.query(f"SELECT latency_p99_ms FROM runs WHERE run_id = '{run}'")
+    assert found["figure_us"] == pytest.approx(1000 * float(str(p99)))
+    # The rate is that of the run, which the harness chose from its calibration.
+    shown = json.loads(fleet.run("results", "show", run, "--json").stdout)
+    conf = shown["provenance"]["program_result"]["loadgen_user_conf"]
+    (rate,) = (line.split(" = ")[1] for line in conf.splitlines() if "target_qps" in line)
+    assert found["target_qps"] == pytest.approx(float(rate))
+    assert any("busy" in note for note in found["notes"])
+    made = fleet.query(
+        "SELECT mode, metric_value, submittable FROM runs"
+        f" WHERE run_id = '{found['crosscheck_run_id']}'"
+    )
+    assert made == [("crosscheck", None, 0)]
 
 
 def test_runs_that_a_cross_check_cannot_explain_are_refused(fleet: Fleet) -> None:

@@ -166,14 +166,21 @@ class Model:
     table: dict[str, Any] = field(default_factory=dict)
 
 
-def random_model(adapter: str, choose: random.Random) -> Model:
-    """Return a random model that the adapter's runtime can read."""
-    shape = tuple(choose.randint(1, 5) for _ in range(choose.randint(1, 3)))
+def random_model(adapter: str, choose: random.Random, largest: int = 5, longest: int = 1) -> Model:
+    """Return a random model that the adapter's runtime can read.
+
+    Args:
+        adapter: the name of the adapter.
+        choose: the source of all choices.
+        largest: largest size of an axis of a sample.
+        longest: factor of the largest number of nodes.
+    """
+    shape = tuple(choose.randint(1, largest) for _ in range(choose.randint(1, 3)))
     dtype = choose.choice(DTYPES[adapter])
     batch = choose.choice((0, 0, 1, choose.randint(2, 9)))
     if adapter == "tflite":
         batch = choose.choice((0, 1))
-        names = ["x", *(f"t{n}" for n in range(choose.randint(0, 4))), "y"]
+        names = ["x", *(f"t{n}" for n in range(choose.randint(0, 4 * longest))), "y"]
         nodes = [Node("ADD", (a, a), b) for a, b in itertools.pairwise(names)]
         sizes = (batch or None, *shape)
         ends = [Value("x", dtype, sizes)], [Value("y", dtype, sizes)]
@@ -182,7 +189,7 @@ def random_model(adapter: str, choose: random.Random) -> Model:
     layout = choose.choice(layouts if adapter == "onnxruntime" else layouts[:2])
     floating = dtype.startswith("float")
     kinds = UNARY if floating else ("Abs",)
-    steps = [choose.choice(kinds) for _ in range(choose.randint(1, 6))]
+    steps = [choose.choice(kinds) for _ in range(choose.randint(1, 6 * longest))]
     if dtype == "float64":
         steps = ["Abs"] * len(steps)
     steps += {"batch first": [], "reversed": ["Transpose"], "one value": ["ReduceMax"]}[layout]

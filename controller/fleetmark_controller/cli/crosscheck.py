@@ -27,7 +27,8 @@ def command(run: str, as_json: bool, address: str | None) -> int:
 
     A job with the lockfile and parameters of RUN measures in turn: the runtime's own benchmark
     tool (if the device has it), a bare loop, the loop with the answer, and the harness under
-    LoadGen. The job has no figures of its own and is no result.
+    LoadGen. In Server the figure is the 99th percentile of the latency, and the part of the queue
+    is measured at the rate of the run. The job has no figures of its own and is no result.
     """
     from fleetmark_controller.cli import watch
     from fleetmark_controller.compare import crosscheck
@@ -102,6 +103,7 @@ def _print_json(
             "figure_us": explanation.figure_us,
             "rows": [asdict(row) for row in explanation.rows],
             "notes": notes,
+            "target_qps": check.get("target_qps"),
             "rounds": check["rounds"],
             "native": check["native"],
             "native_unavailable": check["native_unavailable"],

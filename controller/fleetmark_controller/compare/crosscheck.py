@@ -4,6 +4,10 @@ A part is the difference of two measured levels, such as the bare loop with and 
 A level is the median over the rounds. The interval of a part is that of the median of the rounds'
 differences, from the sign test (order statistics; no assumption about the distribution). If it
 includes 0, the noise is larger than the part, and nothing can be said about it.
+
+In Server the figure is the 99th percentile of the latency, which LoadGen compares with the limit:
+the official figure, queries per second, is decided by the arrival of queries. Percentiles do not
+add up over the queries, so a part is the difference of one percentile of two durations.
 """
 
 from __future__ import annotations
@@ -21,7 +25,12 @@ CANNOT_TELL = "cannot tell"
 CONFIDENCE = 0.95
 FEWEST_ROUNDS = 6
 """Fewer rounds have no interval: all differences of 5 rounds have one sign in 1 of 16 cases."""
-_PERCENTILES = {"SingleStream": "p90", "MultiStream": "p99"}
+_SERVER = "Server"
+_PERCENTILES = {"SingleStream": "p90", "MultiStream": "p99", _SERVER: "p99"}
+_SHOWN_PERCENTILES = ("p50", "p90", "p95", "p99")
+_BUSY = 0.8
+"""From this share on, a queue needs longer than a block to reach its usual length."""
+_RATE_SLACK = 0.03
 
 
 @dataclass(frozen=True)
@@ -70,7 +79,7 @@ def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
 
 
 def explain(check: Mapping[str, Any], run: Mapping[str, Any]) -> Explanation:
-    """Return the parts of the official figure of `run`.
+    """Return the parts of the official figure of `run`, in Server of its 99th percentile.
 
     Args:
         check: the stored cross-check (`evaluation.crosscheck`).
@@ -101,23 +110,42 @@ def explain(check: Mapping[str, Any], run: Mapping[str, Any]) -> Explanation:
             builder.part(f"{loop_name} instead of {statistic}", series[like], series[loop])
     builder.level(f"bare loop ({loop_name})", series[loop])
     builder.part("answer", series[loop], series["answer_ns"])
-    builder.part("harness", series["answer_ns"], series["harness_ns"])
-    builder.part("LoadGen", series["harness_ns"], series["loadgen_ns"])
     now = series["loadgen_ns" if offline else "official_ns"]
-    if not offline:
-        builder.part(f"{_PERCENTILES[scenario]} instead of p50", series["loadgen_ns"], now)
+    if scenario == _SERVER:
+        _add_queue(builder, series)
+    else:
+        builder.part("harness", series["answer_ns"], series["harness_ns"])
+        builder.part("LoadGen", series["harness_ns"], series["loadgen_ns"])
+        if not offline:
+            builder.part(f"{_PERCENTILES[scenario]} instead of p50", series["loadgen_ns"], now)
     builder.level("this cross-check", now)
     builder.run(now, own_us, run.get("interval_percent"))
     if figure_us != own_us:
         builder.exact("early stopping of LoadGen", figure_us - own_us)
     given = run.get("metric_value") or offline
-    builder.figure("official figure" if given else "figure, without early stopping", figure_us)
+    name = "official figure" if given else "figure, without early stopping"
+    builder.figure("p99 of the run" if scenario == _SERVER else name, figure_us)
+    notes = _notes(check, run, series[loop])
+    if scenario == _SERVER:
+        notes = [*_server_notes(check, run, series), *notes]
     return Explanation(
         "µs per sample" if offline else "µs per query",
         figure_us,
         tuple(builder.rows),
-        tuple(_notes(check, run, series[loop])),
+        tuple(notes),
     )
+
+
+def _add_queue(builder: _Rows, series: Mapping[str, Sequence[float]]) -> None:
+    """Add the parts of Server, from the answer of a bare loop to LoadGen's 99th percentile.
+
+    They end at LoadGen's own figure: from scheduled arrival to completion. What the queue adds is
+    the difference of the 99th percentiles with and without it, over the same queries.
+    """
+    builder.part("harness", series["answer_ns"], series["service_p50_ns"])
+    builder.part("p99 instead of p50", series["service_p50_ns"], series["service_p99_ns"])
+    builder.part("queue", series["service_p99_ns"], series["harness_p99_ns"])
+    builder.part("LoadGen", series["harness_p99_ns"], series["official_ns"])
 
 
 class _Rows:
@@ -166,7 +194,7 @@ def _figures(run: Mapping[str, Any], scenario: str) -> tuple[float, float]:
     """Return the run's own percentile and its official figure, both in microseconds.
 
     They differ in SingleStream and MultiStream, where LoadGen estimates the percentile by early
-    stopping. In Offline both are the time of a sample.
+    stopping. In Offline both are the time of a sample, in Server both are the percentile.
 
     Raises:
         FleetmarkError: NOT_ALLOWED: the run has no figure.
@@ -178,6 +206,8 @@ def _figures(run: Mapping[str, Any], scenario: str) -> tuple[float, float]:
     else:
         ms = _positive(run.get(f"latency_{_PERCENTILES[scenario]}_ms"))
         own = ms * 1e3 if ms else None
+        if scenario == _SERVER:
+            figure = None  # a rate
         # Without enough queries for an estimate, LoadGen has no official figure.
         official = figure * 1e3 if figure else own
     if own is None or official is None:
@@ -188,6 +218,38 @@ def _figures(run: Mapping[str, Any], scenario: str) -> tuple[float, float]:
 def _positive(value: object) -> float | None:
     usable = isinstance(value, (int, float)) and not isinstance(value, bool)
     return float(value) if usable and 0 < value < math.inf else None  # type: ignore[arg-type, operator]
+
+
+def _server_notes(
+    check: Mapping[str, Any], run: Mapping[str, Any], series: Mapping[str, Sequence[float]]
+) -> list[str]:
+    rate = float(check["target_qps"])
+    service_us = statistics.median(series["service_mean_ns"])
+    busy = rate * service_us / 1e6
+    notes = [
+        "The figure is the 99th percentile of the latency. The official figure of Server, the"
+        " completed samples per second, follows the arrival of the queries",
+        f"{rate:.6g} queries arrived per second and took {service_us:.2f} µs each on average,"
+        f" without the queue: this load keeps the device busy for {100 * busy:.0f} % of the time",
+    ]
+    if busy >= _BUSY:
+        notes.append(
+            "At this load the queue grows for longer than a block lasts, so that the run waits"
+            " longer than this cross-check"
+        )
+    completed, count = (_positive(run.get(name)) for name in ("metric_value", "query_count"))
+    # Arrivals are a Poisson process: the rate of n queries varies by 1/√n.
+    slack = _RATE_SLACK + 4 / math.sqrt(count or 1)
+    if completed is not None and abs(completed / rate - 1) > slack:
+        notes.append(
+            f"The run completed {completed:.6g} queries per second, unlike the rate of arrival in"
+            " this cross-check: its queue grew, or its rate was another one"
+        )
+    bare_us = statistics.median(series["loop_p50_ns"])
+    latencies = ((name, _positive(run.get(f"latency_{name}_ms"))) for name in _SHOWN_PERCENTILES)
+    shown = [f"{ms * 1e3 / bare_us:.2f} at {name}" for name, ms in latencies if ms is not None]
+    notes.append(f"Latency of the run as a multiple of the bare loop's: {', '.join(shown)}")
+    return notes
 
 
 def _notes(check: Mapping[str, Any], run: Mapping[str, Any], loop: Sequence[float]) -> list[str]:

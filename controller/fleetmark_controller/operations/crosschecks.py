@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import math
+import re
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from fleetmark_controller.operations import campaigns
 from fleetmark_controller.operations.effects import Effects
+from fleetmark_controller.operations.tuned_parameters import (
+    RATE,
+    TUNED,
+    parameters_at_dispatch,
+)
 from fleetmark_controller.store.jobs import jobs, lockfiles
 from fleetmark_controller.store.results import runs
 from fleetmark_core.errors import ErrorKind, FleetmarkError
@@ -16,6 +25,10 @@ from fleetmark_core.order import parse_order
 _HARNESS = "fleetmark_harness-"
 _FIRST_HARNESS = (1, 4)
 """The first version of the harness with mode crosscheck."""
+_SERVER = "Server"
+_MOST_RATE = 1e9
+"""The harness accepts no higher rate, in queries per second."""
+_RATE_LINE = re.compile(r"^\*\.Server\.target_qps = ([0-9.eE+-]{1,40})$", re.MULTILINE)
 
 
 def submit(
@@ -34,18 +47,22 @@ def submit(
         The name of the device.
 
     Raises:
-        FleetmarkError: USAGE: the run has no figure that a bare loop explains; NOTHING_FITS: its
-            harness has no such mode, or the device no longer takes jobs.
+        FleetmarkError: USAGE: the run is of another mode, or its rate of arrival is unknown;
+            NOTHING_FITS: its harness has no such mode, or the device no longer takes jobs.
     """
     made = runs.origin(connection, run_id)
     order = parse_order(made.order)
     wheels = (
         wheel.name for wheel in lockfiles.get(connection, order.lock_sha256).environment.wheels
     )
-    check_run(run_id, order.mode, order.scenario, wheels)
+    check_run(run_id, order.mode, wheels)
     job = jobs.get(connection, made.job_id)
     assert job is not None
-    changes = {"mode": CROSSCHECK, "sustained": False}
+    changes: dict[str, object] = {"mode": CROSSCHECK, "sustained": False}
+    if order.scenario == _SERVER and RATE not in order.parameters:
+        # The harness chose the rate from its calibration; another calibration has another rate.
+        rate = arrival_rate(run_id, json.loads(runs.provenance(connection, run_id)))
+        changes[TUNED] = {**parameters_at_dispatch(job, made.order), RATE: rate}
     return campaigns.replay(
         *(connection, effects, now_ns, run_id, campaign_id, 1, submitted_by),
         changes=changes,
@@ -56,11 +73,37 @@ def submit(
     )
 
 
-def check_run(run_id: str, mode: str, scenario: str, wheels: Iterable[str]) -> None:
+def arrival_rate(run_id: str, provenance: Mapping[str, Any]) -> float:
+    """Return the rate of arrival of a run in Server, in queries per second.
+
+    It is the rate in the user.conf that the run read. The evaluation of the cross-check takes the
+    rate from LoadGen's log.
+
+    Raises:
+        FleetmarkError: USAGE: the record of the run does not state it.
+    """
+    result = provenance.get("program_result")
+    conf = result.get("loadgen_user_conf") if isinstance(result, Mapping) else None
+    found = _RATE_LINE.search(conf) if isinstance(conf, str) else None
+    try:
+        rate = float(found.group(1)) if found else math.nan
+    except ValueError:
+        rate = math.nan
+    if not 0 < rate < _MOST_RATE:
+        raise FleetmarkError(
+            ErrorKind.USAGE,
+            "the record of the run does not state its rate of arrival, target_qps",
+            f"run {run_id}",
+            "Run the benchmark again with `--param target_qps=…`, and cross-check the new run",
+        )
+    return rate
+
+
+def check_run(run_id: str, mode: str, wheels: Iterable[str]) -> None:
     """Refuse a run whose figure a cross-check cannot explain.
 
     Raises:
-        FleetmarkError: USAGE: mode or scenario; NOTHING_FITS: the harness among `wheels`.
+        FleetmarkError: USAGE: its mode; NOTHING_FITS: the harness among `wheels`.
     """
     where = f"run {run_id}"
     if mode != PERFORMANCE:
@@ -69,13 +112,6 @@ def check_run(run_id: str, mode: str, scenario: str, wheels: Iterable[str]) -> N
             f"only runs in mode {PERFORMANCE} can be cross-checked; the mode is {mode}",
             where,
             "Choose another run: `controller results list --runs`",
-        )
-    if scenario == "Server":
-        raise FleetmarkError(
-            ErrorKind.USAGE,
-            "a latency in Server includes the time in the queue, which a bare loop does not have",
-            where,
-            "Cross-check a SingleStream run of the same configuration",
         )
     if _harness_version(wheels) < _FIRST_HARNESS:
         raise FleetmarkError(

@@ -20,10 +20,10 @@ from fleetmark_core.resource_model import MULTISTREAM_SAMPLES, Run
 
 TUNED = "told"
 """Key in the configuration of a replay: the tuned parameters of the original run."""
-_RATE, _LATENCY = "target_qps", "target_latency_ms"
+RATE, _LATENCY = "target_qps", "target_latency_ms"
 _PARAMETERS = {
-    "Server": _RATE,
-    "Offline": _RATE,
+    "Server": RATE,
+    "Offline": RATE,
     "SingleStream": _LATENCY,
     "MultiStream": _LATENCY,
 }

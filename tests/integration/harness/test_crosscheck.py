@@ -11,10 +11,15 @@ from typing import Any
 import pytest
 
 from fleetmark_catalog.resolve import Configuration
+from fleetmark_harness.exit_codes import BAD_JOB
 from tests.integration.harness.conftest import Bench, Ran
 
 FIGURES = {
     *("loop_p50_ns", "loop_mean_ns", "answer_ns", "harness_ns", "loadgen_ns", "official_ns"),
+}
+SERVER_FIGURES = {
+    *("loop_p50_ns", "loop_mean_ns", "answer_ns", "service_p50_ns", "service_p99_ns"),
+    *("service_mean_ns", "harness_p99_ns", "loadgen_ns", "official_ns"),
 }
 Quick = Callable[..., Configuration]
 
@@ -117,6 +122,26 @@ def test_tflite_with_its_tool(bench: Bench, quick: Quick, tmp_path: Path) -> Non
     assert "--num_threads=1 --use_xnnpack=true" in (tmp_path / "arguments").read_text()
 
 
-def test_queues_are_refused(bench: Bench, quick: Quick) -> None:
-    ran = bench.run(replace(quick("Server"), mode="crosscheck"))
-    assert ran.code != 0 and "not for Server" in ran.stderr
+def test_server_has_service_queue_and_loadgen_apart(bench: Bench, quick: Quick) -> None:
+    ran = checked(bench, quick("Server", target_qps="400"))
+    found = ran.result["crosscheck"]
+    assert len(found["rounds"]) == 9 and found["batch_size"] == 1
+    for one in found["rounds"]:
+        assert set(one) == SERVER_FIGURES
+        assert all(0 < value < 1e12 and math.isfinite(value) for value in one.values())
+        assert one["service_p50_ns"] <= one["service_p99_ns"] <= one["harness_p99_ns"]
+        assert one["harness_p99_ns"] <= one["official_ns"] * 1.01
+        assert one["loadgen_ns"] <= one["official_ns"]
+    # The queries of a block arrive at the rate of the run, in each block at other times.
+    assert ran.details["effective_target_qps"] == 400
+    assert ran.details["result_query_count"] >= 200
+    assert ran.details["result_50.00_percentile_latency_ns"] == found["rounds"][-1]["loadgen_ns"]
+    assert ran.details["result_99.00_percentile_latency_ns"] == found["rounds"][-1]["official_ns"]
+    official = bench.run(quick("Server", target_qps="400")).details["effective_schedule_rng_seed"]
+    assert ran.details["effective_schedule_rng_seed"] == official + len(found["rounds"]) - 1
+    assert not (ran.out / "samples.i64").exists()
+
+
+def test_a_rate_that_leaves_no_time_for_a_block_is_refused(bench: Bench, quick: Quick) -> None:
+    ran = bench.run(replace(quick("Server", target_qps="0.01"), mode="crosscheck"))
+    assert ran.code == BAD_JOB and "blocks of 100 queries" in ran.stderr

@@ -14,6 +14,7 @@ from fleetmark_catalog.load import Component, load_catalog
 from fleetmark_catalog.resolve import Fetch, expand, resolve
 from fleetmark_catalog.resolve.variations import variations_of
 from fleetmark_controller.artifacts.acquire import obtain
+from fleetmark_controller.mlperf.benchmarks import ROUNDS
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.capabilities import Os
 from fleetmark_core.digest import sha256_file
@@ -68,10 +69,54 @@ def test_models_of_mlperf_name_their_rounds() -> None:
         suites = {tag for tag in model.tags if tag.startswith("mlperf-")}
         named = {f"mlperf-{suite.partition('-')[0]}" for suite in model.body.get("rounds", {})}
         assert suites == named, model.id
-    assert SHIPPED.get("model", "resnet50").body["rounds"]["inference-edge"][1:] == [
-        *("v5.1", "v6.0", "v6.1")
-    ]
-    assert SHIPPED.get("model", "yolov11").body["rounds"] == {"inference-edge": ["v6.0", "v6.1"]}
+
+
+OFFICIAL_NAMES = {
+    "resnet50": "resnet",
+    "retinanet": "retinanet",
+    "bert-large": "bert-99",
+    "3d-unet": "3d-unet-99",
+    "yolov11": "yolo-99",
+}
+
+
+@pytest.mark.parametrize(("name", "official"), OFFICIAL_NAMES.items())
+@pytest.mark.parametrize("category", ["edge", "datacenter"])
+def test_rounds_of_inference_are_those_of_the_official_checker(
+    name: str, official: str, category: str
+) -> None:
+    rounds = SHIPPED.get("model", name).body["rounds"].get(f"inference-{category}", [])
+    for number, benchmarks in ROUNDS.items():
+        listed = official in benchmarks and bool(getattr(benchmarks[official], category))
+        assert (number in rounds) is listed, number
+    # The table of the checker's terms has no v6.0; its list of models is that of v6.1.
+    assert ("v6.0" in rounds) is ("v6.1" in rounds)
+
+
+TINY = ["v0.5", "v0.7", "v1.0", "v1.1", "v1.2", "v1.3"]
+MOBILE = ["v0.7", "v1.0", "v1.1", "v2.0", "v2.1", "v3.0", "v3.1", "v4.0", "v4.1", "v5.0"]
+
+
+@pytest.mark.parametrize(
+    ("name", "rounds"),
+    [
+        *((f"mlperf-tiny-{task}", TINY) for task in ("vww", "kws", "ad", "resnet8")),
+        ("mlperf-tiny-wakeword", TINY[-1:]),
+        ("mobilenet-edgetpu", MOBILE[: MOBILE.index("v4.1")]),
+        ("mobilenet-v4", MOBILE[MOBILE.index("v4.0") :]),
+        ("mobiledet", MOBILE[MOBILE.index("v1.0") :]),
+        ("deeplabv3", MOBILE[: MOBILE.index("v2.1")]),
+        ("mosaic", MOBILE[MOBILE.index("v2.0") :]),
+        ("mobilebert", MOBILE),
+        ("edsr", MOBILE[MOBILE.index("v3.0") :]),
+    ],
+)
+def test_rounds_of_tiny_and_mobile_are_those_of_published_results(
+    name: str, rounds: list[str]
+) -> None:
+    """Sources: MLPerf_Compatibility_Table.adoc of mlcommons/policies, and published results."""
+    suite = "tiny" if name.startswith("mlperf-tiny") else "mobile"
+    assert SHIPPED.get("model", name).body["rounds"] == {suite: rounds}
 
 
 @pytest.mark.parametrize(
