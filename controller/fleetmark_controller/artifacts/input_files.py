@@ -51,6 +51,8 @@ class FileInputs:
     shapes: tuple[str, ...]
     inputs: tuple[str, ...]
     arrays: Mapping[str, Array] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    """Sentences about what was done with the files."""
 
     @property
     def heads(self) -> dict[str, ArrayHead | None]:
@@ -73,6 +75,7 @@ def read_inputs(
     shapes: Sequence[str],
     inputs: Sequence[str],
     batch_axes: Sequence[str] = (),
+    heads: Mapping[str, ArrayHead | None] | None = None,
 ) -> FileInputs:
     """Return the options in which arrays take the place of files.
 
@@ -81,6 +84,7 @@ def read_inputs(
         shapes: values of `--shape`. A file of arrays also gives the sizes of open dimensions.
         inputs: values of `--input`; `FILE.npz` without a name gives each input its own array.
         batch_axes: values of `--batch-axis`.
+        heads: the arrays that `inputs` names already.
 
     Raises:
         FleetmarkError: USAGE: a file is damaged, hostile, or does not fit its input.
@@ -110,7 +114,10 @@ def read_inputs(
         (*shapes, *found),
         texts,
         batch_axes=batch_axes,
-        arrays={keys[name]: _expected_head(tensors[name], stored.get(name)) for name in keys},
+        arrays={
+            **(heads or {}),
+            **{keys[name]: _expected_head(tensors[name], stored.get(name)) for name in keys},
+        },
     )
     planned = {entry.name: entry for entry in (plan.sample, *plan.constants)}
     arrays = {
