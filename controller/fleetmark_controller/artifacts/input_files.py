@@ -20,7 +20,12 @@ from fleetmark_controller.artifacts.import_options import (
     split_pairs,
 )
 from fleetmark_controller.artifacts.import_plan import Description, PlannedInput, plan_import
-from fleetmark_controller.artifacts.media_values import picture_rows, raw_rows, wave_rows
+from fleetmark_controller.artifacts.media_values import (
+    MediaValues,
+    picture_rows,
+    raw_rows,
+    wave_rows,
+)
 from fleetmark_controller.artifacts.model_graph import Tensor
 from fleetmark_controller.artifacts.value_archive import (
     MAX_BYTES,
@@ -38,7 +43,7 @@ if TYPE_CHECKING:
 ARRAYS = (".npz", ".npy")
 _WORDS = re.compile(rf"ones|zeros|[-+.0-9eE]+|(randint|uniform|normal|{ARRAY}|{DATASET})(:[^/]*)?")
 PICTURES = (".png", ".jpg", ".jpeg")
-_MEDIA: Mapping[str, Callable[[Path, PlannedInput], Array]] = {
+_MEDIA: Mapping[str, Callable[[Path, PlannedInput], MediaValues]] = {
     ".wav": wave_rows,
     **dict.fromkeys(PICTURES, picture_rows),
 }
@@ -120,15 +125,19 @@ def read_inputs(
         },
     )
     planned = {entry.name: entry for entry in (plan.sample, *plan.constants)}
-    arrays = {
-        keys[name]: _fitted(stored[name], planned[name], spec)
-        if name in stored
-        else _MEDIA.get(Path(spec).suffix.lower(), raw_rows)(Path(spec), planned[name])
-        for name, spec in files
-    }
+    arrays: dict[str, Array] = {}
+    notes = []
+    for name, spec in files:
+        if name in stored:
+            arrays[keys[name]] = _fitted(stored[name], planned[name], spec)
+            continue
+        read = _MEDIA.get(Path(spec).suffix.lower(), raw_rows)
+        found_values = read(Path(spec), planned[name])
+        arrays[keys[name]] = found_values.rows
+        notes += [found_values.note] if found_values.note else []
     if sum(array.nbytes for array in arrays.values()) > MAX_BYTES:
         raise values_error("--input", f"the files give more than {MAX_BYTES >> 20} MiB of values")
-    return FileInputs((*shapes, *found), texts, arrays)
+    return FileInputs((*shapes, *found), texts, arrays, tuple(notes))
 
 
 def _spread(inputs: Sequence[str], tensors: Mapping[str, Tensor]) -> list[str]:

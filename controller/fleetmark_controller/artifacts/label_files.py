@@ -51,7 +51,7 @@ def read_labels(path: Path, files: Collection[str], classes: Sequence[str] = ())
                 raise _line_error(where, line, f"has {len(row)} columns, expected name and class")
             name, text = row[0].strip(), row[1].strip()
             if name not in known:
-                what = f"labels {name[:80]!r}, which is not a picture of the data set"
+                what = f"labels {name[:80]!r}, which is not a file of the data set"
                 raise _line_error(where, line, what, hint(name[:80], sorted(known)[:1000]))
             if name in found:
                 raise _line_error(where, line, f"labels {name[:80]!r} a second time")

@@ -24,6 +24,7 @@ from fleetmark_controller.artifacts.input_roles import FLOATS
 from fleetmark_controller.artifacts.labeled_arrays import read_arrays
 from fleetmark_controller.artifacts.labeled_pictures import read_pictures
 from fleetmark_controller.artifacts.labeled_samples import LabeledOptions, Samples, folder_files
+from fleetmark_controller.artifacts.labeled_sound import SOUNDS, read_sounds
 from fleetmark_controller.artifacts.labeled_values import LABELS, SAMPLES, parse_metric
 from fleetmark_controller.artifacts.model_graph import Tensor
 from fleetmark_controller.artifacts.value_archive import MAX_BYTES, values_error
@@ -146,7 +147,7 @@ def _read_samples(tensors: Mapping[str, Tensor], given: LabeledOptions) -> Sampl
         return _read_folder(path, name, tensors, given)
     if path.suffix.lower() == ".npz":
         return read_arrays(path, name, tensors, given)
-    what = f"{source} is neither a folder of pictures nor an .npz file"
+    what = f"{source} is neither a folder of pictures or sound nor an .npz file"
     raise FleetmarkError(ErrorKind.USAGE, what, "--dataset")
 
 
@@ -154,18 +155,23 @@ def _read_folder(
     folder: Path, name: str, tensors: Mapping[str, Tensor], given: LabeledOptions
 ) -> Samples:
     if not given.labels:
-        what = "a folder of pictures needs labels"
+        what = "a folder of pictures or sound needs labels"
         raise FleetmarkError(ErrorKind.USAGE, what, "--dataset", "Give --labels labels.csv")
     if not parse_metric(given.metric):
-        what = f"{given.metric} needs expected outputs, and a folder of pictures has classes"
+        what = f"{given.metric} needs expected outputs, and the files of a folder have classes"
         next_step = "Give an .npz file with x and y"
         raise FleetmarkError(ErrorKind.USAGE, what, "--metric", next_step)
     if not name:
         split_pairs("--dataset", [given.dataset], list(tensors))
-    names = folder_files(folder, PICTURES)
-    if not names:
-        raise values_error(str(folder), "has no pictures (.png, .jpg, .jpeg)")
-    return read_pictures(folder, names, tensors[name], given)
+    pictures, sounds = folder_files(folder, PICTURES), folder_files(folder, SOUNDS)
+    if pictures and sounds:
+        what = f"has pictures ({pictures[0][:80]}) and sound ({sounds[0][:80]})"
+        raise values_error(str(folder), f"{what}: a data set has one kind of files")
+    if pictures:
+        return read_pictures(folder, pictures, tensors[name], given)
+    if sounds:
+        return read_sounds(folder, sounds, tensors[name], given)
+    raise values_error(str(folder), "has no pictures (.png, .jpg, .jpeg) and no sound (.wav)")
 
 
 def _check_size(entries: Sequence[PlannedInput], count: int, where: str) -> None:

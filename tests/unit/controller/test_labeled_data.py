@@ -168,7 +168,7 @@ def test_a_folder_without_pictures_or_labels_is_refused(tmp_path: Path, pictures
     refused(model(), pictures, "needs labels")
     (tmp_path / "empty").mkdir()
     refused(model(), tmp_path / "empty", "has no pictures", labels="labels.csv")
-    refused(model(), tmp_path / "labels.csv", "neither a folder of pictures nor an .npz file")
+    refused(model(), tmp_path / "labels.txt", "neither a folder")
 
 
 def npz(tmp_path: Path, **arrays: Array) -> Path:
