@@ -95,7 +95,7 @@ def read_inputs(
         FleetmarkError: USAGE: a file is damaged, hostile, or does not fit its input.
     """
     tensors = {tensor.name: tensor for tensor in model.inputs}
-    pairs = split_pairs("--input", _spread(inputs, tensors), list(tensors))
+    pairs = split_pairs("--input", spread_inputs(inputs, tensors), list(tensors))
     files = [(name, spec) for name, spec in pairs if is_file(spec)]
     if not files:
         return FileInputs(tuple(shapes), tuple(inputs))
@@ -140,8 +140,16 @@ def read_inputs(
     return FileInputs((*shapes, *found), texts, arrays, tuple(notes))
 
 
-def _spread(inputs: Sequence[str], tensors: Mapping[str, Tensor]) -> list[str]:
-    """Return the values in which each input has its own, also those of one archive."""
+def spread_inputs(inputs: Sequence[str], tensors: Mapping[str, Tensor]) -> list[str]:
+    """Return the values in which each input has its own, also those of one archive.
+
+    Args:
+        inputs: values of `--input`.
+        tensors: the inputs of the model by name.
+
+    Raises:
+        FleetmarkError: USAGE: an archive is damaged, or has an array that is not an input.
+    """
     found: list[str] = []
     for text in inputs:
         is_named = any(text.startswith(f"{name}=") for name in tensors)

@@ -7,7 +7,7 @@ the inputs, with the labels. Every device gets the same bytes.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +19,18 @@ from fleetmark_controller.artifacts.import_plan import (
     PlannedOutput,
     plan_import,
 )
-from fleetmark_controller.artifacts.input_files import PICTURES, FileInputs, read_inputs
+from fleetmark_controller.artifacts.input_files import (
+    PICTURES,
+    FileInputs,
+    read_inputs,
+    spread_inputs,
+)
 from fleetmark_controller.artifacts.input_roles import FLOATS
 from fleetmark_controller.artifacts.labeled_arrays import read_arrays
 from fleetmark_controller.artifacts.labeled_pictures import read_pictures
 from fleetmark_controller.artifacts.labeled_samples import LabeledOptions, Samples, folder_files
 from fleetmark_controller.artifacts.labeled_sound import SOUNDS, read_sounds
+from fleetmark_controller.artifacts.labeled_texts import read_text_samples
 from fleetmark_controller.artifacts.labeled_values import LABELS, SAMPLES, parse_metric
 from fleetmark_controller.artifacts.model_graph import Tensor
 from fleetmark_controller.artifacts.value_archive import MAX_BYTES, values_error
@@ -58,7 +64,10 @@ def read_labeled_inputs(
     """
     best = parse_metric(given.metric)
     tensors = {tensor.name: tensor for tensor in model.inputs}
-    samples = _read_samples(tensors, given)
+    named = [
+        name for name, _ in split_pairs("--input", spread_inputs(inputs, tensors), list(tensors))
+    ]
+    samples = _read_samples(tensors, named, given)
     count = len(samples.labels)
     keys = {
         name: f"{SAMPLES}{number}" if number else SAMPLES
@@ -137,8 +146,16 @@ def _check_expected_size(output: PlannedOutput, count: int, expected: Array) -> 
         raise FleetmarkError(ErrorKind.USAGE, what, "--dataset")
 
 
-def _read_samples(tensors: Mapping[str, Tensor], given: LabeledOptions) -> Samples:
-    """Return the samples of the file or folder that `--dataset` names."""
+def _read_samples(
+    tensors: Mapping[str, Tensor], others: Collection[str], given: LabeledOptions
+) -> Samples:
+    """Return the samples of the file or folder that `--dataset` names.
+
+    Args:
+        tensors: the inputs of the model by name.
+        others: the inputs that `--input` names.
+        given: the samples and labels.
+    """
     name, source = "", given.dataset
     if "=" in source or len(tensors) == 1:
         ((name, source),) = split_pairs("--dataset", [source], list(tensors))
@@ -147,7 +164,9 @@ def _read_samples(tensors: Mapping[str, Tensor], given: LabeledOptions) -> Sampl
         return _read_folder(path, name, tensors, given)
     if path.suffix.lower() == ".npz":
         return read_arrays(path, name, tensors, given)
-    what = f"{source} is neither a folder of pictures or sound nor an .npz file"
+    if path.suffix.lower() == ".csv":
+        return read_text_samples(path, name, tensors, others, given)
+    what = f"{source} is neither a folder of pictures or sound, nor an .npz or .csv file"
     raise FleetmarkError(ErrorKind.USAGE, what, "--dataset")
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fleetmark_controller.artifacts.import_plan import PlannedInput
 from fleetmark_controller.artifacts.label_files import MAX_SAMPLES, read_classes, read_labels
+from fleetmark_controller.artifacts.model_graph import Tensor
 from fleetmark_controller.artifacts.value_archive import values_error
 
 if TYPE_CHECKING:
@@ -115,3 +116,20 @@ def read_file_labels(given: LabeledOptions, names: Collection[str]) -> Array:
     classes = read_classes(Path(given.classes)) if given.classes else ()
     labels = read_labels(Path(given.labels), names, classes)
     return np.array([labels[name] for name in names], np.int64)
+
+
+def line_length(sizes: Sequence[int]) -> int:
+    """Return the size of the only axis that is longer than 1; 0 if there is no such axis."""
+    long = [size for size in sizes if size != 1]
+    return long[0] if len(long) == 1 else 0
+
+
+def with_length(tensor: Tensor, length: int) -> tuple[int, ...]:
+    """Return the shape of an input whose only open axis, besides the batch, gets a length.
+
+    It is empty if the length is 0, or if the input has no such axis.
+    """
+    batch, *sizes = tensor.shape or (0,)
+    if not tensor.has_rank or not length or sizes.count(0) != 1:
+        return ()
+    return (batch or 1, *(size or length for size in sizes))

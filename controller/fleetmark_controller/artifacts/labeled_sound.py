@@ -18,7 +18,9 @@ from fleetmark_controller.artifacts.import_plan import PlannedInput
 from fleetmark_controller.artifacts.labeled_samples import (
     LabeledOptions,
     PreparedSamples,
+    line_length,
     read_file_labels,
+    with_length,
 )
 from fleetmark_controller.artifacts.model_graph import Tensor
 from fleetmark_controller.artifacts.preprocess import (
@@ -76,7 +78,7 @@ class SoundSamples:
 
     def open_shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape that the steps give to an input with an open length."""
-        sizes = open_sound_shape(self.tensor, self.steps)
+        sizes = with_length(self.tensor, round(self.steps.seconds * self.steps.rate_hz))
         return {self.tensor.name: sizes} if sizes else {}
 
     def prepare(self, planned: Mapping[str, PlannedInput]) -> PreparedSamples:
@@ -164,8 +166,8 @@ def sound_length(name: str, sizes: tuple[int, ...], steps: SoundSteps) -> int:
     Raises:
         FleetmarkError: USAGE: the input does not take sound of one channel, or has another length.
     """
-    long = [size for size in sizes if size != 1]
-    if len(long) != 1:
+    length = line_length(sizes)
+    if not length:
         raise FleetmarkError(
             ErrorKind.USAGE,
             f"input {name} {list(sizes)} does not take sound of one channel, such as [16000]",
@@ -173,21 +175,12 @@ def sound_length(name: str, sizes: tuple[int, ...], steps: SoundSteps) -> int:
             "Import a model that computes its spectrograms itself, or give them as an .npz file",
         )
     wanted = round(steps.seconds * steps.rate_hz)
-    if wanted not in (0, long[0]):
+    if wanted not in (0, length):
         raise invalid_step_error(
             f"seconds={steps.seconds:g} at {steps.rate_hz:,} Hz gives {wanted:,} values, and input "
-            f"{name} takes {long[0]:,}"
+            f"{name} takes {length:,}"
         )
-    return long[0]
-
-
-def open_sound_shape(tensor: Tensor, steps: SoundSteps) -> tuple[int, ...]:
-    """Return the shape of an input with an open length that the steps give; empty if none."""
-    batch, *sizes = tensor.shape or (0,)
-    if not tensor.has_rank or not steps.seconds or sizes.count(0) != 1:
-        return ()
-    length = round(steps.seconds * steps.rate_hz)
-    return (batch or 1, *(size or length for size in sizes))
+    return length
 
 
 def sound_values(sound: WaveFile, length: int, steps: SoundSteps, tensor: Tensor) -> Array:

@@ -51,11 +51,14 @@ def _model_options(command: Callable[..., None]) -> Callable[..., None]:
                 "--dataset",
                 default="",
                 metavar="[NAME=]PATH",
-                help="Labeled samples, for the accuracy: a folder of pictures, or an .npz file "
-                "with x and y.",
+                help="Labeled samples, for the accuracy: a folder of pictures or of sound (.wav), "
+                "a .csv file of texts, or an .npz file with x and y.",
             ),
             click.option(
-                "--labels", default="", metavar="FILE", help="CSV file with lines FILE,CLASS."
+                "--labels",
+                default="",
+                metavar="FILE",
+                help="CSV file with lines FILE,CLASS, for a folder.",
             ),
             click.option(
                 "--classes",
@@ -67,8 +70,9 @@ def _model_options(command: Callable[..., None]) -> Callable[..., None]:
                 "--preprocess",
                 default="",
                 metavar="STEPS",
-                help="Preparation of pictures: resize, letterbox or crop=HEIGHTxWIDTH, mean=, "
-                "scale=, color=, layout=; separated by commas.",
+                help="Preparation, separated by commas. Pictures: resize, letterbox or "
+                "crop=HEIGHTxWIDTH, mean=, scale=, color=, layout=. Sound: rate=HZ, seconds=, "
+                "mean=, scale=. Texts: tokenizer=FILE, max_length=, pad=.",
             ),
             click.option(
                 "--metric",
