@@ -36,7 +36,7 @@ from fleetmark_controller.artifacts.token_process import (
     MASK,
     REQUEST,
     TYPES,
-    Answer,
+    TokenCounts,
 )
 from fleetmark_controller.artifacts.value_archive import read_array, values_error
 from fleetmark_core.errors import ErrorKind, FleetmarkError
@@ -227,7 +227,7 @@ def token_inputs(
     return found
 
 
-def tokenize(texts: LabeledTexts, length: int, steps: TextSteps, folder: Path) -> Answer:
+def tokenize(texts: LabeledTexts, length: int, steps: TextSteps, folder: Path) -> TokenCounts:
     """Write the arrays of the tokens of texts into a folder; see `token_process`.
 
     Args:
@@ -262,17 +262,17 @@ def tokenize(texts: LabeledTexts, length: int, steps: TextSteps, folder: Path) -
     }
     (folder / REQUEST).write_text(json.dumps(request), "utf-8")
     try:
-        code, said = run_process(folder)
+        code, last_line = run_process(folder)
     except subprocess.TimeoutExpired as error:
         what = f"takes longer than {_PATIENCE_S:,.0f} s for {len(texts.texts):,} texts"
         raise values_error(where, what) from error
     if code:
-        what = f"ended the process of the tokenizer with code {code}: {said}"
+        what = f"ended the process of the tokenizer with code {code}: {last_line}"
         raise values_error(where, what[:400])
     answer = json.loads((folder / ANSWER).read_text("utf-8"))
     if "error" in answer:
         raise values_error(where, str(answer["error"]))
-    return Answer(**answer)
+    return TokenCounts(**answer)
 
 
 def run_process(folder: Path) -> tuple[int, str]:
@@ -291,7 +291,7 @@ def run_process(folder: Path) -> tuple[int, str]:
     return done.returncode, lines.rpartition("\n")[2]
 
 
-def token_notes(answer: Answer, count: int, length: int, steps: TextSteps) -> tuple[str, ...]:
+def token_notes(answer: TokenCounts, count: int, length: int, steps: TextSteps) -> tuple[str, ...]:
     """Return sentences about what the tokenizer did to texts.
 
     Args:

@@ -7,7 +7,7 @@ memory nor end the command, and Ctrl-C works.
 MEMORY is its limit of virtual memory in bytes. The folder has `definition` (the tokenizer's file)
 and `request.json`: `is_vocabulary`, `texts`, `seconds`, `length` and `pad`. The process writes
 `ids.npy` [N, length] int32, `mask.npy` and `types.npy` [N, length] uint8, and `answer.json`: an
-`Answer`, or `error`.
+`TokenCounts`, or `error`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class TokenError(Exception):
 
 
 @dataclass(frozen=True)
-class Answer:
+class TokenCounts:
     """Facts about the tokens of all texts."""
 
     cut: int
@@ -65,7 +65,7 @@ def encode(
     seconds: Sequence[str],
     length: int,
     pad: int | None,
-) -> tuple[TokenArrays, Answer]:
+) -> tuple[TokenArrays, TokenCounts]:
     """Return the token ids of texts, cut and padded to one length.
 
     Args:
@@ -126,7 +126,7 @@ def encode(
             unknowns += int((ids[is_own] == unknown).sum()) if unknown is not None else 0
     if not tokens:
         raise TokenError("no text has a token besides those that the tokenizer adds to each")
-    return made, Answer(cut, tokens, unknowns, lowercase)
+    return made, TokenCounts(cut, tokens, unknowns, lowercase)
 
 
 def _batches(texts: Sequence[str], seconds: Sequence[str]) -> Iterator[tuple[int, list[Any]]]:

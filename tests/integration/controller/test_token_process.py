@@ -11,7 +11,7 @@ import pytest
 from fleetmark_controller.artifacts import labeled_texts, token_process
 from fleetmark_controller.artifacts.labeled_texts import TextSteps, tokenize
 from fleetmark_controller.artifacts.text_files import LabeledTexts
-from fleetmark_controller.artifacts.token_process import Answer
+from fleetmark_controller.artifacts.token_process import TokenCounts
 from fleetmark_controller.artifacts.value_archive import read_array
 from fleetmark_core.errors import FleetmarkError
 from tests.support.tokenizer_files import word_tokenizer
@@ -32,7 +32,7 @@ def write(folder: Path, **changes: Any) -> TextSteps:
 
 
 def test_tokens_come_from_another_process(folder: Path) -> None:
-    assert tokenize(TEXTS, 5, write(folder), folder) == Answer(0, 4, 1, None)
+    assert tokenize(TEXTS, 5, write(folder), folder) == TokenCounts(0, 4, 1, None)
     ids = read_array(folder / token_process.IDS, "")
     assert ids.tolist() == [[2, 4, 5, 3, 0], [2, 1, 4, 3, 0]]
 
