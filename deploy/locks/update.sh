@@ -9,7 +9,7 @@ lock() {
     "$uv" pip compile --quiet --universal --generate-hashes --python-version 3.10 \
         --no-annotate --no-header "$@"
 }
-lock pyproject.toml --extra controller --group dev --output-file "$locks/dev.txt"
+lock pyproject.toml --extra controller --extra text --group dev --output-file "$locks/dev.txt"
 lock pyproject.toml --extra controller --group build --constraint "$locks/dev.txt" \
     --output-file "$locks/controller.txt"
 lock pyproject.toml --constraint "$locks/dev.txt" --output-file "$locks/agent.txt"

@@ -24,11 +24,15 @@ from tests.support.runnable_models import (
     encoder,
     floats,
     onnx_model,
+    sound_classifier,
     tagger,
+    text_classifier,
     with_external,
 )
+from tests.support.sound_files import wave_bytes
+from tests.support.tokenizer_files import SPECIAL, word_tokenizer
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 MIRROR = os.environ.get("FLEETMARK_TEST_MIRROR", "")
 DOCUMENT = (ROOT / "docs" / "how-to" / "bring-your-own-model.md").read_text()
 BLOCKS: list[tuple[str, str]] = re.findall(r"```(sh|)\n(.*?)```", DOCUMENT, re.DOTALL)
@@ -83,6 +87,29 @@ def write_labeled(folder: Path) -> None:
         Image.new("RGB", (20, 10), (50 * number, 90, 0)).save(folder / f"pictures/{number}.png")
     (folder / "labels.csv").write_text("".join(f"{n}.png,kind {n}\n" for n in range(5)))
     (folder / "names.txt").write_text("".join(f"kind {n}\n" for n in range(10)))
+    write_sound_and_texts(folder)
+
+
+def write_sound_and_texts(folder: Path) -> None:
+    (folder / "my-speech.onnx").write_bytes(sound_classifier(floats(8000, 3)))
+    (folder / "sounds").mkdir()
+    for number, rate_hz in enumerate((16000, 44100, 8000)):
+        sound = wave_bytes(np.zeros(rate_hz, np.int16), rate_hz)
+        (folder / f"sounds/{number}.wav").write_bytes(sound)
+    (folder / "sounds.csv").write_text("".join(f"{n}.wav,{n}\n" for n in range(3)))
+    words = [f"word{n}" for n in range(6)]
+    model = text_classifier(floats(len(words) + len(SPECIAL), 4), floats(2, 4), floats(4, 3))
+    (folder / "my-sentiment.onnx").write_bytes(model)
+    (folder / "tokenizer.json").write_text(word_tokenizer(words))
+    (folder / "texts.csv").write_text("text,label\nword1 word2,2\nword5,0\n")
+    tokens = np.ones((2, 8), np.int64)
+    np.savez(
+        folder / "tokens.npz",
+        input_ids=tokens,
+        attention_mask=tokens,
+        token_type_ids=0 * tokens,
+        y=np.array([0, 2]),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +128,7 @@ def test_the_document(fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     shown, message = (text.strip() for kind, text in BLOCKS if not kind)
     assert refused.stderr.strip().endswith(message)
     lines = [line for kind, text in BLOCKS if kind for line in text.splitlines()]
-    assert len(lines) == 18
+    assert len(lines) == 21
     printed = {}
     for line in lines:
         done = fleet.run(*shlex.split(line)[1:])
@@ -115,6 +142,7 @@ def test_the_document(fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     text = "\n".join(printed.values())
     assert "random 0 to 30521" in text
     assert "from a file, 1 sample" in text
+    assert "note: each sample has 8,000 values: 0.5 s of sound at 16,000 Hz" in text
     assert "from a file, 4 samples" in text
     assert re.search(r"version +1\.2\n", printed["controller catalog show model/my-detector"])
     left = json.loads(fleet.run("catalog", "list", "model", "--json").stdout)
@@ -122,7 +150,7 @@ def test_the_document(fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert own == {
         *("my-classifier", "my-encoder", "my-tagger", "my-regressor", "my-hands-detector"),
         *("my-photo", "my-text", "my-large", "my-fp32", "my-int8", "my-tabular"),
-        "my-regression",
+        *("my-regression", "my-speech", "my-sentiment", "my-tokens"),
     }
 
 

@@ -118,6 +118,53 @@ def encoder(rows: int = 1000, names: Sequence[str] = ("attention_mask", "input_i
     )
 
 
+def text_classifier(
+    table: Array, types: Array, weights: Array, length: int | str = "length", dtype: str = "int64"
+) -> bytes:
+    """Return a classifier of the sum of the rows of a table, as of a small BERT.
+
+    Args:
+        table: rows [tokens, features] by id; a mask removes them.
+        types: rows [2, features] by type of the token.
+        weights: [features, classes].
+        length: number of tokens, or a name.
+        dtype: type of the inputs.
+    """
+    names = ("input_ids", "attention_mask", "token_type_ids")
+    return onnx_model(
+        [
+            Op("Gather", ["table", "input_ids"], "rows"),
+            Op("Gather", ["types", "token_type_ids"], "kinds"),
+            Op("Add", ["rows", "kinds"], "both"),
+            Op("Cast", ["attention_mask"], "m", {"to": 1}),
+            Op("Unsqueeze", ["m", "two"], "u"),
+            Op("Mul", ["both", "u"], "kept"),
+            Op("ReduceSum", ["kept", "one"], "sum", {"keepdims": 0}),
+            Op("MatMul", ["sum", "w"], "y"),
+        ],
+        [Value(name, dtype, ["batch", length]) for name in names],
+        [Value("y", "float32", ["batch", weights.shape[1]])],
+        {
+            "table": table.astype(np.float32),
+            "types": types.astype(np.float32),
+            "w": weights.astype(np.float32),
+            "one": np.array([1], np.int64),
+            "two": np.array([2], np.int64),
+        },
+    )
+
+
+def sound_classifier(weights: Array) -> bytes:
+    """Return a classifier of sound [1, samples], with weights [samples, classes]."""
+    samples, classes = weights.shape
+    return onnx_model(
+        [Op("Flatten", ["sound"], "f"), Op("MatMul", ["f", "w"], "y")],
+        [Value("sound", "float32", ["batch", 1, samples])],
+        [Value("y", "float32", ["batch", classes])],
+        {"w": weights.astype(np.float32)},
+    )
+
+
 def tagger(rows: int = 1000) -> bytes:
     """Return a table lookup that the graph hides: its indices are computed."""
     return onnx_model(

@@ -20,7 +20,12 @@ from fleetmark_controller.artifacts.import_options import (
     split_pairs,
 )
 from fleetmark_controller.artifacts.import_plan import Description, PlannedInput, plan_import
-from fleetmark_controller.artifacts.media_values import picture_rows, raw_rows, wave_rows
+from fleetmark_controller.artifacts.media_values import (
+    MediaValues,
+    picture_rows,
+    raw_rows,
+    wave_rows,
+)
 from fleetmark_controller.artifacts.model_graph import Tensor
 from fleetmark_controller.artifacts.value_archive import (
     MAX_BYTES,
@@ -38,7 +43,7 @@ if TYPE_CHECKING:
 ARRAYS = (".npz", ".npy")
 _WORDS = re.compile(rf"ones|zeros|[-+.0-9eE]+|(randint|uniform|normal|{ARRAY}|{DATASET})(:[^/]*)?")
 PICTURES = (".png", ".jpg", ".jpeg")
-_MEDIA: Mapping[str, Callable[[Path, PlannedInput], Array]] = {
+_MEDIA: Mapping[str, Callable[[Path, PlannedInput], MediaValues]] = {
     ".wav": wave_rows,
     **dict.fromkeys(PICTURES, picture_rows),
 }
@@ -51,6 +56,8 @@ class FileInputs:
     shapes: tuple[str, ...]
     inputs: tuple[str, ...]
     arrays: Mapping[str, Array] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    """Sentences about what was done with the files."""
 
     @property
     def heads(self) -> dict[str, ArrayHead | None]:
@@ -73,6 +80,7 @@ def read_inputs(
     shapes: Sequence[str],
     inputs: Sequence[str],
     batch_axes: Sequence[str] = (),
+    heads: Mapping[str, ArrayHead | None] | None = None,
 ) -> FileInputs:
     """Return the options in which arrays take the place of files.
 
@@ -81,12 +89,13 @@ def read_inputs(
         shapes: values of `--shape`. A file of arrays also gives the sizes of open dimensions.
         inputs: values of `--input`; `FILE.npz` without a name gives each input its own array.
         batch_axes: values of `--batch-axis`.
+        heads: the arrays that `inputs` names already.
 
     Raises:
         FleetmarkError: USAGE: a file is damaged, hostile, or does not fit its input.
     """
     tensors = {tensor.name: tensor for tensor in model.inputs}
-    pairs = split_pairs("--input", _spread(inputs, tensors), list(tensors))
+    pairs = split_pairs("--input", spread_inputs(inputs, tensors), list(tensors))
     files = [(name, spec) for name, spec in pairs if is_file(spec)]
     if not files:
         return FileInputs(tuple(shapes), tuple(inputs))
@@ -110,22 +119,37 @@ def read_inputs(
         (*shapes, *found),
         texts,
         batch_axes=batch_axes,
-        arrays={keys[name]: _expected_head(tensors[name], stored.get(name)) for name in keys},
+        arrays={
+            **(heads or {}),
+            **{keys[name]: _expected_head(tensors[name], stored.get(name)) for name in keys},
+        },
     )
     planned = {entry.name: entry for entry in (plan.sample, *plan.constants)}
-    arrays = {
-        keys[name]: _fitted(stored[name], planned[name], spec)
-        if name in stored
-        else _MEDIA.get(Path(spec).suffix.lower(), raw_rows)(Path(spec), planned[name])
-        for name, spec in files
-    }
+    arrays: dict[str, Array] = {}
+    notes = []
+    for name, spec in files:
+        if name in stored:
+            arrays[keys[name]] = _fitted(stored[name], planned[name], spec)
+            continue
+        read = _MEDIA.get(Path(spec).suffix.lower(), raw_rows)
+        found_values = read(Path(spec), planned[name])
+        arrays[keys[name]] = found_values.rows
+        notes += [found_values.note] if found_values.note else []
     if sum(array.nbytes for array in arrays.values()) > MAX_BYTES:
         raise values_error("--input", f"the files give more than {MAX_BYTES >> 20} MiB of values")
-    return FileInputs((*shapes, *found), texts, arrays)
+    return FileInputs((*shapes, *found), texts, arrays, tuple(notes))
 
 
-def _spread(inputs: Sequence[str], tensors: Mapping[str, Tensor]) -> list[str]:
-    """Return the values in which each input has its own, also those of one archive."""
+def spread_inputs(inputs: Sequence[str], tensors: Mapping[str, Tensor]) -> list[str]:
+    """Return the values in which each input has its own, also those of one archive.
+
+    Args:
+        inputs: values of `--input`.
+        tensors: the inputs of the model by name.
+
+    Raises:
+        FleetmarkError: USAGE: an archive is damaged, or has an array that is not an input.
+    """
     found: list[str] = []
     for text in inputs:
         is_named = any(text.startswith(f"{name}=") for name in tensors)

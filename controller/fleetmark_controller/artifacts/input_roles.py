@@ -48,6 +48,11 @@ def role_of(tensor: Tensor) -> Role:
     return next(role for role in Role if role.value.search(tensor.name.lower()))
 
 
+def is_token_input(tensor: Tensor) -> bool:
+    """Return whether the name of an input says that it has token ids."""
+    return role_of(tensor) is Role.OTHER and bool(_TOKENS.search(tensor.name.lower()))
+
+
 def choose_sample_input(
     inputs: Sequence[Tensor], sizes: Sequence[int], varying: Collection[str]
 ) -> int:

@@ -39,7 +39,7 @@ def read_labels(path: Path, files: Collection[str], classes: Sequence[str] = ())
     known = set(files)
     numbers = {name: number for number, name in enumerate(classes)}
     found: dict[str, int] = {}
-    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
+    reader = csv.reader(io.StringIO(read_csv_text(path), newline=""), strict=True)
     try:
         for row in reader:
             line = reader.line_num
@@ -48,17 +48,17 @@ def read_labels(path: Path, files: Collection[str], classes: Sequence[str] = ())
             ):
                 continue
             if len(row) != 2:
-                raise _line_error(where, line, f"has {len(row)} columns, expected name and class")
+                raise line_error(where, line, f"has {len(row)} columns, expected name and class")
             name, text = row[0].strip(), row[1].strip()
             if name not in known:
-                what = f"labels {name[:80]!r}, which is not a picture of the data set"
-                raise _line_error(where, line, what, hint(name[:80], sorted(known)[:1000]))
+                what = f"labels {name[:80]!r}, which is not a file of the data set"
+                raise line_error(where, line, what, hint(name[:80], sorted(known)[:1000]))
             if name in found:
-                raise _line_error(where, line, f"labels {name[:80]!r} a second time")
-            found[name] = _class(text, numbers, where, line)
+                raise line_error(where, line, f"labels {name[:80]!r} a second time")
+            found[name] = class_number(text, numbers, where, line)
             # Each row names another file, so that there are no more rows than files.
     except csv.Error as error:
-        raise _line_error(where, reader.line_num, f"is not CSV: {error}"[:200]) from error
+        raise line_error(where, reader.line_num, f"is not CSV: {error}"[:200]) from error
     missing = sorted(known - set(found))
     if missing:
         raise values_error(
@@ -74,21 +74,32 @@ def read_classes(path: Path) -> tuple[str, ...]:
         FleetmarkError: USAGE: the file is damaged or too large, or a name is empty or not unique.
     """
     where = str(path)
-    names = [line.strip() for line in _text(path).removesuffix("\n").split("\n")]
+    names = [line.strip() for line in read_csv_text(path).removesuffix("\n").split("\n")]
     if len(names) > MAX_CLASSES:
         raise values_error(where, f"has more than {MAX_CLASSES:,} classes")
     seen: dict[str, int] = {}
     for number, name in enumerate(names, 1):
         if not name:
-            raise _line_error(where, number, "has no name")
+            raise line_error(where, number, "has no name")
         if name in seen:
             what = f"has the name {name[:80]!r} of line {seen[name]} again"
-            raise _line_error(where, number, what)
+            raise line_error(where, number, what)
         seen[name] = number
     return tuple(names)
 
 
-def _class(text: str, numbers: Mapping[str, int], where: str, line: int) -> int:
+def class_number(text: str, numbers: Mapping[str, int], where: str, line: int) -> int:
+    """Return the number of a class.
+
+    Args:
+        text: its number, from 0, or its name.
+        numbers: numbers of all classes by name; empty if they have no names.
+        where: the file, for messages.
+        line: the line, for messages.
+
+    Raises:
+        FleetmarkError: USAGE: there is no such class.
+    """
     if text in numbers:
         return numbers[text]
     if _INDEX.fullmatch(text) and not (numbers and int(text) >= len(numbers)):
@@ -96,10 +107,15 @@ def _class(text: str, numbers: Mapping[str, int], where: str, line: int) -> int:
     next_step = hint(text[:80], list(numbers)[:10_000])
     if not numbers:
         next_step = "Give the number of the class, or the names of all classes with --classes"
-    raise _line_error(where, line, f"{text[:80]!r} is not a class", next_step)
+    raise line_error(where, line, f"{text[:80]!r} is not a class", next_step)
 
 
-def _text(path: Path) -> str:
+def read_csv_text(path: Path) -> str:
+    """Return the text of a file.
+
+    Raises:
+        FleetmarkError: USAGE: the file cannot be read, is too large, or is not UTF-8.
+    """
     where = str(path)
     try:
         data = read_regular(path, _MAX_BYTES)
@@ -111,6 +127,7 @@ def _text(path: Path) -> str:
         raise values_error(where, "is not text in UTF-8") from error
 
 
-def _line_error(where: str, line: int, what: str, next_step: str = "") -> FleetmarkError:
+def line_error(where: str, line: int, what: str, next_step: str = "") -> FleetmarkError:
+    """Return the error for a line of a file."""
     error = values_error(f"{where}:{line}", what)
     return FleetmarkError(error.kind, error.what, error.where, next_step)

@@ -1,18 +1,13 @@
-"""An operator's own labeled samples for an import: a folder of pictures, or an archive of arrays.
+"""An operator's own labeled samples for an import: pictures, sound, texts, or arrays.
 
 The command prepares them on the operator's machine and uploads the values, in the type and shape of
-the input, with the labels. Every device gets the same bytes.
+the inputs, with the labels. Every device gets the same bytes.
 """
 
 from __future__ import annotations
 
-import io
 import math
-import os
-import re
-import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,76 +15,31 @@ from fleetmark_controller.artifacts.import_options import ARRAY, ArrayHead, spli
 from fleetmark_controller.artifacts.import_plan import (
     Description,
     ImportPlan,
+    PlannedInput,
     PlannedOutput,
     plan_import,
 )
 from fleetmark_controller.artifacts.input_files import (
     PICTURES,
     FileInputs,
-    converted,
-    open_sizes,
     read_inputs,
+    spread_inputs,
 )
 from fleetmark_controller.artifacts.input_roles import FLOATS
-from fleetmark_controller.artifacts.label_files import MAX_SAMPLES, read_classes, read_labels
-from fleetmark_controller.artifacts.labeled_values import (
-    LABELS,
-    SAMPLES,
-    check_expected,
-    check_labels,
-    parse_metric,
-)
+from fleetmark_controller.artifacts.labeled_arrays import read_arrays
+from fleetmark_controller.artifacts.labeled_pictures import read_pictures
+from fleetmark_controller.artifacts.labeled_samples import LabeledOptions, Samples, folder_files
+from fleetmark_controller.artifacts.labeled_sound import SOUNDS, read_sounds
+from fleetmark_controller.artifacts.labeled_texts import read_text_samples
+from fleetmark_controller.artifacts.labeled_values import LABELS, SAMPLES, parse_metric
 from fleetmark_controller.artifacts.model_graph import Tensor
-from fleetmark_controller.artifacts.preprocess import (
-    OPTION,
-    Preprocess,
-    fit_picture,
-    open_picture_shape,
-    parse_preprocess,
-    picture_shape,
-    to_values,
-    typed,
-)
-from fleetmark_controller.artifacts.value_archive import MAX_BYTES, read_archive, values_error
+from fleetmark_controller.artifacts.value_archive import MAX_BYTES, values_error
 from fleetmark_core.errors import ErrorKind, FleetmarkError
-from fleetmark_core.regular_file import read_regular
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    from PIL.Image import Image
 
     Array = npt.NDArray[Any]
-
-_MAX_PICTURE_BYTES = 64 << 20
-_MAX_PIXELS = 100_000_000
-
-
-@dataclass(frozen=True)
-class LabeledOptions:
-    """Values of the options `--dataset`, `--labels`, `--classes`, `--preprocess`, `--metric`."""
-
-    dataset: str
-    labels: str = ""
-    classes: str = ""
-    preprocess: str = ""
-    metric: str = ""
-
-
-@dataclass(frozen=True)
-class _Samples:
-    """Samples before they are prepared, and their labels."""
-
-    labels: Array
-    pictures: tuple[Path, ...] = ()
-    array: Array | None = None
-    where: str = ""
-
-    @property
-    def is_pictures(self) -> bool:
-        """True if the samples have pixels, and not values of the model's input."""
-        if self.array is None:
-            return True
-        return bool(self.array.dtype == "uint8" and self.array.ndim in (3, 4))
 
 
 def read_labeled_inputs(
@@ -114,33 +64,47 @@ def read_labeled_inputs(
     """
     best = parse_metric(given.metric)
     tensors = {tensor.name: tensor for tensor in model.inputs}
-    ((name, source),) = split_pairs("--dataset", [given.dataset], list(tensors))
-    steps = parse_preprocess(given.preprocess)
-    samples = _read_samples(Path(source), given)
-    if given.preprocess and not samples.is_pictures:
-        what = f"x of {source} has values and not pictures (uint8 [N, height, width, channels])"
-        raise FleetmarkError(ErrorKind.USAGE, what, OPTION, "Leave the option out")
-    others = read_inputs(model, shapes, inputs, batch_axes)
-    tensor, count = tensors[name], len(samples.labels)
-    if samples.is_pictures:
-        found = open_picture_shape(tensor, steps)
-    else:
-        assert samples.array is not None
-        found = open_sizes(tensor, samples.array.shape)
-    given_names = [one for one, _ in split_pairs("--shape", shapes, list(tensors))]
-    more = (f"{name}={'x'.join(map(str, found))}",) if found and name not in given_names else ()
-    texts = (*others.inputs, f"{name}={ARRAY}:{SAMPLES}")
-    sizes = (*others.shapes, *more)
+    named = [
+        name for name, _ in split_pairs("--input", spread_inputs(inputs, tensors), list(tensors))
+    ]
+    samples = _read_samples(tensors, named, given)
+    count = len(samples.labels)
+    keys = {
+        name: f"{SAMPLES}{number}" if number else SAMPLES
+        for number, name in enumerate(samples.inputs)
+    }
+    heads: dict[str, ArrayHead | None] = {key: ArrayHead("", (count,)) for key in keys.values()}
+    sized = [name for name, _ in split_pairs("--shape", shapes, list(tensors))]
+    more = [
+        f"{name}={'x'.join(map(str, sizes))}"
+        for name, sizes in samples.open_shapes().items()
+        if name not in sized
+    ]
+    texts = [*inputs, *(f"{name}={ARRAY}:{key}" for name, key in keys.items())]
+    others = read_inputs(model, (*shapes, *more), texts, batch_axes, heads)
     plan = plan_import(
         model,
-        sizes,
-        texts,
+        others.shapes,
+        others.inputs,
         batch_axes=batch_axes,
-        arrays={**others.heads, SAMPLES: ArrayHead("", (count,))},
+        arrays={**others.heads, **heads},
     )
     check_outputs(plan, best, samples.labels)
-    values = _prepared(samples, tensor, plan, steps)
-    return FileInputs(sizes, texts, {**others.arrays, SAMPLES: values, LABELS: samples.labels})
+    if plan.sample.name not in keys:
+        what = f"input {plan.sample.name} has other values for each sample, too"
+        raise FleetmarkError(ErrorKind.USAGE, what, "--dataset")
+    planned = {entry.name: entry for entry in (plan.sample, *plan.constants)}
+    _check_size([planned[name] for name in keys], count, samples.where)
+    prepared = samples.prepare(planned)
+    for name, table in model.facts.table_sizes(keys).items():
+        _check_table(name, table, prepared.arrays[name], samples)
+    arrays = {key: prepared.arrays[name] for name, key in keys.items()}
+    return FileInputs(
+        others.shapes,
+        others.inputs,
+        {**others.arrays, **arrays, LABELS: samples.labels},
+        (*others.notes, *prepared.notes),
+    )
 
 
 def check_outputs(plan: ImportPlan, best: int, labels: Array) -> None:
@@ -182,130 +146,71 @@ def _check_expected_size(output: PlannedOutput, count: int, expected: Array) -> 
         raise FleetmarkError(ErrorKind.USAGE, what, "--dataset")
 
 
-def _read_samples(source: Path, given: LabeledOptions) -> _Samples:
-    if source.is_dir():
-        if not given.labels:
-            what = "a folder of pictures needs labels"
-            raise FleetmarkError(ErrorKind.USAGE, what, "--dataset", "Give --labels labels.csv")
-        if not parse_metric(given.metric):
-            what = f"{given.metric} needs expected outputs, and a folder of pictures has classes"
-            next_step = "Give an .npz file with x and y"
-            raise FleetmarkError(ErrorKind.USAGE, what, "--metric", next_step)
-        return _read_folder(source, given)
-    if source.suffix.lower() != ".npz":
-        what = f"{source} is neither a folder of pictures nor an .npz file"
-        raise FleetmarkError(ErrorKind.USAGE, what, "--dataset")
-    for option, value in (("--labels", given.labels), ("--classes", given.classes)):
-        if value:
-            what = "an .npz file has its labels in the array y"
-            raise FleetmarkError(ErrorKind.USAGE, what, option, "Leave the option out")
-    where = str(source)
-    arrays = read_archive(source, where)
-    if set(arrays) != {"x", "y"}:
-        listed = ", ".join(sorted(arrays))[:200]
-        raise values_error(where, f"has the arrays {listed}, expected x and y")
-    if parse_metric(given.metric):
-        labels = check_labels(arrays["y"], where)
-    else:
-        labels = check_expected(arrays["y"], given.metric, where)
-    if arrays["x"].ndim < 1 or len(arrays["x"]) != len(labels):
-        shape = list(arrays["x"].shape)
-        raise values_error(where, f"has x {shape} and {len(labels):,} labels in y")
-    return _Samples(labels, array=arrays["x"], where=where)
+def _read_samples(
+    tensors: Mapping[str, Tensor], others: Collection[str], given: LabeledOptions
+) -> Samples:
+    """Return the samples of the file or folder that `--dataset` names.
+
+    Args:
+        tensors: the inputs of the model by name.
+        others: the inputs that `--input` names.
+        given: the samples and labels.
+    """
+    name, source = "", given.dataset
+    if "=" in source or len(tensors) == 1:
+        ((name, source),) = split_pairs("--dataset", [source], list(tensors))
+    path = Path(source)
+    if path.is_dir():
+        return _read_folder(path, name, tensors, given)
+    if path.suffix.lower() == ".npz":
+        return read_arrays(path, name, tensors, given)
+    if path.suffix.lower() == ".csv":
+        return read_text_samples(path, name, tensors, others, given)
+    what = f"{source} is neither a folder of pictures or sound, nor an .npz or .csv file"
+    raise FleetmarkError(ErrorKind.USAGE, what, "--dataset")
 
 
-def _read_folder(folder: Path, given: LabeledOptions) -> _Samples:
+def _read_folder(
+    folder: Path, name: str, tensors: Mapping[str, Tensor], given: LabeledOptions
+) -> Samples:
+    if not given.labels:
+        what = "a folder of pictures or sound needs labels"
+        raise FleetmarkError(ErrorKind.USAGE, what, "--dataset", "Give --labels labels.csv")
+    if not parse_metric(given.metric):
+        what = f"{given.metric} needs expected outputs, and the files of a folder have classes"
+        next_step = "Give an .npz file with x and y"
+        raise FleetmarkError(ErrorKind.USAGE, what, "--metric", next_step)
+    if not name:
+        split_pairs("--dataset", [given.dataset], list(tensors))
+    pictures, sounds = folder_files(folder, PICTURES), folder_files(folder, SOUNDS)
+    if pictures and sounds:
+        what = f"has pictures ({pictures[0][:80]}) and sound ({sounds[0][:80]})"
+        raise values_error(str(folder), f"{what}: a data set has one kind of files")
+    if pictures:
+        return read_pictures(folder, pictures, tensors[name], given)
+    if sounds:
+        return read_sounds(folder, sounds, tensors[name], given)
+    raise values_error(str(folder), "has no pictures (.png, .jpg, .jpeg) and no sound (.wav)")
+
+
+def _check_size(entries: Sequence[PlannedInput], count: int, where: str) -> None:
     import numpy as np
 
-    names = sorted(_picture_names(folder))
-    if not names:
-        raise values_error(str(folder), "has no pictures (.png, .jpg, .jpeg)")
-    classes = read_classes(Path(given.classes)) if given.classes else ()
-    labels = read_labels(Path(given.labels), names, classes)
-    numbers = np.array([labels[name] for name in names], np.int64)
-    return _Samples(numbers, tuple(folder / name for name in names), where=str(folder))
-
-
-def _picture_names(folder: Path) -> Iterator[str]:
-    """Yield the paths of the pictures below a folder, relative to it; links are not followed."""
-    count = 0
-    for place, _, files in os.walk(folder):
-        for file in files:
-            if Path(file).suffix.lower() not in PICTURES:
-                continue
-            count += 1
-            if count > MAX_SAMPLES:
-                raise values_error(str(folder), f"has more than {MAX_SAMPLES:,} pictures")
-            path = Path(place) / file
-            if path.is_symlink():
-                raise values_error(str(path), "is a link; put the file itself into the folder")
-            yield path.relative_to(folder).as_posix()
-
-
-def _prepared(samples: _Samples, tensor: Tensor, plan: ImportPlan, steps: Preprocess) -> Array:
-    import numpy as np
-
-    entry, count = plan.sample, len(samples.labels)
-    if entry.name != tensor.name:
-        what = f"input {entry.name} has other values for each sample, too"
-        raise FleetmarkError(ErrorKind.USAGE, what, "--dataset")
-    dtype = np.dtype(tensor.dtype)
-    size = count * math.prod(entry.sample_shape) * dtype.itemsize
+    sizes = [math.prod(one.array_shape) * np.dtype(one.dtype).itemsize for one in entries]
+    size = count * sum(sizes)
     if size > MAX_BYTES:
         what = f"{count:,} samples give {size >> 20:,} MiB of values, more than {MAX_BYTES >> 20}"
-        raise values_error(samples.where, what)
-    if not samples.is_pictures:
-        assert samples.array is not None
-        return _given_values(samples.array, tensor, plan, samples.where)
-    shape = picture_shape(tensor.name, entry.sample_shape, steps)
-    values = np.empty((count, *entry.sample_shape), dtype)
-    for number, picture in enumerate(_pictures(samples)):
-        pixels = fit_picture(picture, shape, steps)
-        values[number] = to_values(pixels, shape, steps, tensor).reshape(entry.sample_shape)
-    return values
+        raise values_error(where, what)
 
 
-def _given_values(array: Array, tensor: Tensor, plan: ImportPlan, where: str) -> Array:
-    entry = plan.sample
-    if array.shape[1:] != entry.sample_shape:
-        what = f"has x {list(array.shape)}, and input {entry.name} needs {list(entry.sample_shape)}"
-        raise values_error(where, f"{what} for each sample")
-    if tensor.quantization is not None and array.dtype.kind == "f":
-        return typed(array, tensor, where)
-    return converted(array, entry, where)
-
-
-def _pictures(samples: _Samples) -> Iterator[Image]:
-    from PIL import Image
-
-    if samples.array is None:
-        for path in samples.pictures:
-            yield _open_picture(path)
-        return
-    # A last axis that cannot be channels belongs to pictures of one channel.
-    array = samples.array
-    if array.ndim == 4 and array.shape[3] not in (1, 3):
-        what = f"has x {list(array.shape)}, expected uint8 [N, height, width, 1 or 3]"
-        raise values_error(samples.where, what)
-    if not all(array.shape):
-        raise values_error(samples.where, f"has x {list(array.shape)}, which has no values")
-    for row in array:
-        yield Image.fromarray(row[..., 0] if row.ndim == 3 and row.shape[2] == 1 else row)
-
-
-def _open_picture(path: Path) -> Image:
-    from PIL import Image
-
-    where = str(path)
-    try:
-        data = read_regular(path, _MAX_PICTURE_BYTES)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as opened:
-                if opened.width * opened.height > _MAX_PIXELS:
-                    raise values_error(where, f"has more than {_MAX_PIXELS:,} pixels")
-                picture: Image.Image = opened.convert("RGB")
-                return picture
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Warning) as error:
-        text = re.sub(r"\s+", " ", str(error))
-        raise values_error(where, f"is not a PNG or JPEG picture: {text}"[:300]) from error
+def _check_table(name: str, table: int, values: Array, samples: Samples) -> None:
+    """Raise an error if values are outside the table that the graph looks them up in."""
+    low, high = values.min(), values.max()
+    if low < -table or high >= table:
+        wrong = high if high >= table else low
+        raise FleetmarkError(
+            ErrorKind.USAGE,
+            f"input {name}: {wrong} is outside the table of {table:,} that the input indexes",
+            samples.where,
+            samples.next_step,
+        )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-import wave
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleetmark_controller.artifacts.import_plan import PlannedInput
 from fleetmark_controller.artifacts.value_archive import MAX_BYTES, values_error
-from fleetmark_core.regular_file import open_regular, read_regular
+from fleetmark_controller.artifacts.wave_file import read_wave
+from fleetmark_core.regular_file import read_regular
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -19,9 +20,19 @@ if TYPE_CHECKING:
 _MAX_PICTURE_BYTES = 64 << 20
 _MAX_PIXELS = 100_000_000
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+_INT16 = 32768.0
 
 
-def raw_rows(path: Path, entry: PlannedInput) -> Array:
+@dataclass(frozen=True)
+class MediaValues:
+    """Samples [N, …] of a file in the type of an input."""
+
+    rows: Array
+    note: str = ""
+    """Sentence about what the values depend on."""
+
+
+def raw_rows(path: Path, entry: PlannedInput) -> MediaValues:
     """Return the samples of a file of bytes, in the type and byte order of a little-endian device.
 
     Raises:
@@ -47,51 +58,44 @@ def raw_rows(path: Path, entry: PlannedInput) -> Array:
     rows = np.frombuffer(data, dtype.newbyteorder("<")).astype(dtype)
     if dtype.kind == "f" and not np.isfinite(rows).all():
         raise values_error(where, f"input {entry.name}: has NaN or infinite values")
-    return rows.reshape(-1, *entry.array_shape)
+    return MediaValues(rows.reshape(-1, *entry.array_shape))
 
 
-def wave_rows(path: Path, entry: PlannedInput) -> Array:
+def wave_rows(path: Path, entry: PlannedInput) -> MediaValues:
     """Return the windows of a WAV file, each as long as a sample; the last one is filled up.
 
-    Channels are averaged. An input of floating-point numbers gets values from -1 to 1.
+    Channels are averaged. An input of floating-point numbers gets values from -1 to 1. The rate is
+    kept, and a note says which one it is.
 
     Raises:
-        FleetmarkError: USAGE: the file is damaged, or the input takes another type.
+        FleetmarkError: USAGE: the file is damaged or too large, or the input takes another type.
     """
     import numpy as np
 
-    where = str(path)
-    try:
-        with open_regular(path) as file, wave.open(file, "rb") as sound:
-            width, channels = sound.getsampwidth(), sound.getnchannels()
-            if sound.getnframes() * width * channels > MAX_BYTES:
-                raise values_error(where, f"has more than {MAX_BYTES >> 20} MiB of sound")
-            data = sound.readframes(sound.getnframes())
-    except (wave.Error, EOFError, OSError, ValueError, RuntimeError) as error:
-        raise values_error(where, f"is not a WAV file of PCM: {error}"[:300]) from error
-    if not data or len(data) % (width * channels):
-        raise values_error(where, "has no whole frames of sound")
-    if width == 1:
-        values = (np.frombuffer(data, np.uint8).astype(np.int32) - 128) << 24
-    else:
-        padded = np.zeros((len(data) // width, 4), np.uint8)
-        padded[:, 4 - width :] = np.frombuffer(data, np.uint8).reshape(-1, width)
-        values = padded.view("<i4")[:, 0].astype(np.int32)
-    mono = values.reshape(-1, channels).mean(axis=1)
-    if np.dtype(entry.dtype).kind == "f":
-        mono = mono / 2**31
-    elif entry.dtype == "int16":
-        mono = np.floor(mono / 2**16)
-    else:
+    where, dtype = str(path), np.dtype(entry.dtype)
+    if dtype.kind != "f" and entry.dtype != "int16":
         what = f"input {entry.name} takes {entry.dtype}, and sound is float or int16"
         raise values_error(where, what)
+    sound = read_wave(path, MAX_BYTES)
+    if sound.frames * dtype.itemsize > MAX_BYTES:
+        raise values_error(where, f"has more than {MAX_BYTES >> 20} MiB of sound")
+    mono = sound.mono()
+    if dtype.kind != "f":
+        mono = np.clip(np.floor(mono * _INT16), -_INT16, _INT16 - 1)
     length = math.prod(entry.array_shape)
-    rows = np.zeros(-(-len(mono) // length) * length, np.dtype(entry.dtype))
-    rows[: len(mono)] = mono
-    return rows.reshape(-1, *entry.array_shape)
+    rows = np.zeros(-(-len(mono) // length) * length, dtype)
+    with np.errstate(over="ignore"):
+        rows[: len(mono)] = mono
+    if dtype.kind == "f" and not np.isfinite(rows).all():
+        raise values_error(where, f"input {entry.name}: has values that do not fit into {dtype}")
+    note = (
+        f"{path.name} has {sound.rate_hz:,} Hz, and is not resampled: the model must be one for "
+        "this rate"
+    )
+    return MediaValues(rows.reshape(-1, *entry.array_shape), note)
 
 
-def picture_rows(path: Path, entry: PlannedInput) -> Array:
+def picture_rows(path: Path, entry: PlannedInput) -> MediaValues:
     """Return a PNG or JPEG picture as one sample, scaled to the input's height and width.
 
     The input is [height, width], or has 1, 3 or 4 channels as first or last axis. An input of
@@ -139,5 +143,4 @@ def picture_rows(path: Path, entry: PlannedInput) -> Array:
         raise values_error(where, f"input {entry.name} takes {entry.dtype}, not pixels")
     if first:
         values = np.moveaxis(values, -1, 0)
-    made: Array = np.ascontiguousarray(values.reshape(1, *entry.array_shape))
-    return made
+    return MediaValues(np.ascontiguousarray(values.reshape(1, *entry.array_shape)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -69,28 +69,42 @@ def parse_preprocess(text: str) -> Preprocess:
     Raises:
         FleetmarkError: USAGE: a step is unknown, is given twice, or has an invalid value.
     """
-    found: dict[str, str] = {}
-    for part in text.split(",") if text else ():
-        key, separator, value = part.strip().partition("=")
-        if not separator or key not in _KEYS:
-            raise _invalid_error(
-                f"{part[:80]!r} is not a step",
-                hint(key[:80], _KEYS) or f"The steps are {', '.join(_KEYS)}",
-            )
-        if key in found:
-            raise _invalid_error(f"{key} is given twice")
-        found[key] = value
+    found = split_steps(text, _KEYS)
     fits = [key for key in FITS if key in found]
     if len(fits) > 1:
-        raise _invalid_error(f"{fits[0]} and {fits[1]} exclude each other")
+        raise invalid_step_error(f"{fits[0]} and {fits[1]} exclude each other")
     return Preprocess(
         fits[0] if fits else "resize",
         _size(found[fits[0]]) if fits else None,
-        _numbers("mean", found),
-        _numbers("scale", found),
+        parse_numbers("mean", found),
+        parse_numbers("scale", found),
         _one_of("color", found, COLORS),
         _one_of("layout", found, LAYOUTS),
     )
+
+
+def split_steps(text: str, keys: Sequence[str]) -> dict[str, str]:
+    """Return the values of steps such as `resize=224,mean=127.5` by their keys.
+
+    Args:
+        text: the steps.
+        keys: the steps that there are.
+
+    Raises:
+        FleetmarkError: USAGE: a step is unknown or is given twice.
+    """
+    found: dict[str, str] = {}
+    for part in text.split(",") if text else ():
+        key, separator, value = part.strip().partition("=")
+        if not separator or key not in keys:
+            raise invalid_step_error(
+                f"{part[:80]!r} is not a step",
+                hint(key[:80], keys) or f"The steps are {', '.join(keys)}",
+            )
+        if key in found:
+            raise invalid_step_error(f"{key} is given twice")
+        found[key] = value
+    return found
 
 
 def picture_shape(name: str, sizes: tuple[int, ...], steps: Preprocess) -> PictureShape:
@@ -117,19 +131,21 @@ def picture_shape(name: str, sizes: tuple[int, ...], steps: Preprocess) -> Pictu
         found.append(PictureShape(*sizes, 1, False))
     if len(found) != 1:
         what = "takes pictures in either layout" if found else "does not take such pictures"
-        raise _invalid_error(
+        raise invalid_step_error(
             f"input {name} {list(sizes)} {what}",
             "Give layout=nchw or layout=nhwc, and color=rgb, bgr or gray",
         )
     shape = found[0]
     if steps.size is not None and steps.size != (shape.height, shape.width):
-        raise _invalid_error(
+        raise invalid_step_error(
             f"{steps.fit}={steps.size[0]}x{steps.size[1]} does not fit input {name}, which takes "
             f"{shape.height}x{shape.width}"
         )
     for key, values in (("mean", steps.mean), ("scale", steps.scale)):
         if len(values) not in (0, 1, shape.channels):
-            raise _invalid_error(f"{key} has {len(values)} values for {shape.channels} channels")
+            raise invalid_step_error(
+                f"{key} has {len(values)} values for {shape.channels} channels"
+            )
     return shape
 
 
@@ -235,33 +251,49 @@ def typed(values: Array, tensor: Tensor, where: str) -> Array:
 def _size(text: str) -> tuple[int, int]:
     match = _SIZE.fullmatch(text)
     if match is None:
-        raise _invalid_error(f"{text[:80]!r} is not a size", "Give 224, or HEIGHTxWIDTH")
+        raise invalid_step_error(f"{text[:80]!r} is not a size", "Give 224, or HEIGHTxWIDTH")
     return int(match[1]), int(match[2] or match[1])
 
 
-def _numbers(key: str, found: Mapping[str, str]) -> tuple[float, ...]:
+def parse_numbers(
+    key: str, found: Mapping[str, str], counts: Sequence[int] = (1, 3)
+) -> tuple[float, ...]:
+    """Return the numbers of a step, separated by colons; empty if it is not given.
+
+    Args:
+        key: `mean` or `scale`.
+        found: the steps.
+        counts: how many numbers are allowed.
+
+    Raises:
+        FleetmarkError: USAGE: it has other values.
+    """
     if key not in found:
         return ()
     parts = found[key].split(":")
     values = [float(part) if _NUMBER.fullmatch(part[:41]) else math.nan for part in parts[:5]]
-    if not all(map(math.isfinite, values)) or len(parts) not in (1, 3):
-        raise _invalid_error(
-            f"{key}={found[key][:80]!r} is not a number, nor one for each channel",
+    if not all(map(math.isfinite, values)) or len(parts) not in counts:
+        what = f"{key}={found[key][:80]!r} is not a number"
+        if counts == (1,):
+            raise invalid_step_error(what, f"Give {key}=0.5")
+        raise invalid_step_error(
+            f"{what}, nor one for each channel",
             f"Give {key}=127.5, or {key}=123.7:116.3:103.5",
         )
     if key == "scale" and not all(values):
-        raise _invalid_error("scale=0 makes all values equal")
+        raise invalid_step_error("scale=0 makes all values equal")
     return tuple(values)
 
 
 def _one_of(key: str, found: Mapping[str, str], allowed: tuple[str, ...]) -> str:
     value = found.get(key, "")
     if key in found and value not in allowed:
-        raise _invalid_error(
+        raise invalid_step_error(
             f"{key}={value[:80]!r} is not one of {', '.join(allowed)}", hint(value[:80], allowed)
         )
     return value
 
 
-def _invalid_error(what: str, next_step: str = "") -> FleetmarkError:
+def invalid_step_error(what: str, next_step: str = "") -> FleetmarkError:
+    """Return the error for a step that is not valid or does not fit the model."""
     return FleetmarkError(ErrorKind.USAGE, what, OPTION, next_step)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -51,11 +51,14 @@ def _model_options(command: Callable[..., None]) -> Callable[..., None]:
                 "--dataset",
                 default="",
                 metavar="[NAME=]PATH",
-                help="Labeled samples, for the accuracy: a folder of pictures, or an .npz file "
-                "with x and y.",
+                help="Labeled samples, for the accuracy: a folder of pictures or of sound (.wav), "
+                "a .csv file of texts, or an .npz file with x and y.",
             ),
             click.option(
-                "--labels", default="", metavar="FILE", help="CSV file with lines FILE,CLASS."
+                "--labels",
+                default="",
+                metavar="FILE",
+                help="CSV file with lines FILE,CLASS, for a folder.",
             ),
             click.option(
                 "--classes",
@@ -67,8 +70,9 @@ def _model_options(command: Callable[..., None]) -> Callable[..., None]:
                 "--preprocess",
                 default="",
                 metavar="STEPS",
-                help="Preparation of pictures: resize, letterbox or crop=HEIGHTxWIDTH, mean=, "
-                "scale=, color=, layout=; separated by commas.",
+                help="Preparation, separated by commas. Pictures: resize, letterbox or "
+                "crop=HEIGHTxWIDTH, mean=, scale=, color=, layout=. Sound: rate=HZ, seconds=, "
+                "mean=, scale=. Texts: tokenizer=FILE, max_length=, pad=.",
             ),
             click.option(
                 "--metric",
@@ -151,7 +155,8 @@ def _import(
     from fleetmark_cli import output
     from fleetmark_controller.artifacts.import_components import ImportRequest
     from fleetmark_controller.artifacts.input_files import FileInputs, read_inputs
-    from fleetmark_controller.artifacts.labeled_data import LabeledOptions, read_labeled_inputs
+    from fleetmark_controller.artifacts.labeled_data import read_labeled_inputs
+    from fleetmark_controller.artifacts.labeled_samples import LabeledOptions
     from fleetmark_controller.artifacts.labeled_values import TOP_1
     from fleetmark_controller.artifacts.model_check import FORMATS
     from fleetmark_controller.artifacts.model_files import BUNDLE, open_model_files
@@ -223,12 +228,12 @@ def _import(
                 "precision": reply.precision,
                 "inputs": [_plain(tensor, is_input=True) for tensor in reply.inputs],
                 "outputs": [_plain(tensor, is_input=False) for tensor in reply.outputs],
-                "notes": list(reply.notes),
+                "notes": [*values.notes, *reply.notes],
                 "trial": None if trial is None else _plain_trial(trial),
             }
         )
         return
-    _print_reply(reply)
+    _print_reply(reply, values.notes)
 
 
 def _upload_values(client: Client, arrays: Mapping[str, Any]) -> tuple[str, int]:
@@ -262,7 +267,7 @@ def remove_model(name: str, as_json: bool, address: str | None) -> None:
         echo(component)
 
 
-def _print_reply(reply: catalog_pb2.ImportModelReply) -> None:
+def _print_reply(reply: catalog_pb2.ImportModelReply, notes: Sequence[str]) -> None:
     from fleetmark_cli import tables
 
     for component in reply.components:
@@ -282,7 +287,7 @@ def _print_reply(reply: catalog_pb2.ImportModelReply) -> None:
     echo(f"precision: {reply.precision}")
     if reply.HasField("trial"):
         _print_trial(reply.trial)
-    for note in reply.notes:
+    for note in (*notes, *reply.notes):
         echo(f"note: {note}")
 
 

@@ -32,6 +32,7 @@ from fleetmark_controller.artifacts.value_archive import (
 )
 from fleetmark_core.digest import sha256_file
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from tests.support.sound_files import wave_bytes
 
 Array = npt.NDArray[Any]
 Y = Tensor("y", "float32", (0, 10), ("n", ""))
@@ -164,6 +165,26 @@ def test_sound_of_each_width_and_of_two_channels(tmp_path: Path, width: int) -> 
     file = sound(tmp_path / "a.wav", (half + silence) * 2, width, channels=2)
     listener = model(x=("float32", (0, 2)))
     assert only(values(listener, f"x={file}")).tolist() == [[0.25, 0.25]]
+
+
+def test_sound_of_any_rate_has_a_note_of_it(tmp_path: Path) -> None:
+    file = sound(tmp_path / "a.wav", bytes(8))
+    found = values(model(x=("float32", (0, 4))), f"x={file}")
+    assert found.notes == (
+        "a.wav has 16,000 Hz, and is not resampled: the model must be one for this rate",
+    )
+    assert "takes int8" in str(refused(model(x=("int8", (0, 4))), f"x={file}"))
+
+
+def test_sound_of_floating_point_numbers_fits_the_type(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(wave_bytes(np.array([0.5, 2.0, -3.0, 1e30], "<f4"), 8000))
+    found = values(model(x=("float32", (0, 4))), f"x={path}")
+    assert np.array_equal(only(found), np.array([[0.5, 2.0, -3.0, 1e30]], np.float32))
+    clipped = only(values(model(x=("int16", (0, 4))), f"x={path}"))
+    assert clipped.tolist() == [[16384, 32767, -32768, 32767]]
+    says = str(refused(model(x=("float16", (0, 4))), f"x={path}"))
+    assert "do not fit into float16" in says
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 4, 8), (0, 4, 8, 3)])

@@ -18,10 +18,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fleetmark_catalog.load import BUILTIN
+from fleetmark_controller.artifacts import labeled_data
 from fleetmark_controller.artifacts.import_plan import plan_import
 from fleetmark_controller.artifacts.input_files import FileInputs
 from fleetmark_controller.artifacts.label_files import MAX_SAMPLES, read_classes, read_labels
-from fleetmark_controller.artifacts.labeled_data import LabeledOptions, read_labeled_inputs
+from fleetmark_controller.artifacts.labeled_data import read_labeled_inputs
+from fleetmark_controller.artifacts.labeled_samples import LabeledOptions
 from fleetmark_controller.artifacts.model_graph import GraphFacts, Tensor
 from fleetmark_controller.artifacts.onnx_file import OnnxDescription
 from fleetmark_controller.artifacts.preprocess import (
@@ -166,7 +168,7 @@ def test_a_folder_without_pictures_or_labels_is_refused(tmp_path: Path, pictures
     refused(model(), pictures, "needs labels")
     (tmp_path / "empty").mkdir()
     refused(model(), tmp_path / "empty", "has no pictures", labels="labels.csv")
-    refused(model(), tmp_path / "labels.csv", "neither a folder of pictures nor an .npz file")
+    refused(model(), tmp_path / "labels.txt", "neither a folder")
 
 
 def npz(tmp_path: Path, **arrays: Array) -> Path:
@@ -445,3 +447,86 @@ def test_pictures_have_no_expected_outputs(pictures: Path) -> None:
 def test_integer_outputs_have_no_error(tmp_path: Path) -> None:
     path = npz(tmp_path, x=np.zeros((2, 28, 28), np.uint8), y=np.ones((2, 10)))
     refused(read_tflite(TFLITE), path, "needs real numbers", metric="mae")
+
+
+# Arrays of several inputs.
+
+
+def encoder(table: int = 50, length: int = 8, dtype: str = "int64") -> OnnxDescription:
+    """A model of token ids and a mask, whose ids index a table."""
+    facts = GraphFacts(lookups=[("table", "ids", 0)])
+    facts.add_weight("table", "float32", (table, 4))
+    tensors = tuple(Tensor(name, dtype, (0, length), ("n", "s")) for name in ("ids", "mask"))
+    return OnnxDescription(8, 17, tensors, (Tensor("y", "float32", (0, 3), ("n", "")),), (), facts)
+
+
+@pytest.mark.parametrize("length", [8, 0])
+def test_each_input_has_the_array_of_its_name(tmp_path: Path, length: int) -> None:
+    ids, mask = np.arange(40).reshape(5, 8), np.eye(5, 8, dtype=np.int32)
+    path = npz(tmp_path, mask=mask, ids=ids, y=np.array([0, 1, 2, 0, 1]))
+    described = encoder(length=length)
+    found = read(described, path)
+    plan = plan_import(described, found.shapes, found.inputs, arrays=found.heads)
+    assert (plan.sample.name, plan.sample_count) == ("ids", 5)
+    for entry, wanted in ((plan.sample, ids), (plan.constants[0], mask)):
+        assert entry.values is not None
+        array = found.arrays[entry.values.source]
+        assert (array.dtype, entry.rows) == (np.int64, 5)
+        assert np.array_equal(array, wanted)
+    assert found.arrays["y"].tolist() == [0, 1, 2, 0, 1]
+
+
+def test_one_array_leaves_the_other_inputs_to_their_defaults(tmp_path: Path) -> None:
+    path = npz(tmp_path, ids=np.zeros((3, 8), np.int64), y=np.array([0, 1, 2]))
+    found = read(encoder(), path)
+    assert found.inputs == ("ids=array:x",)
+    np.save(tmp_path / "mask.npy", np.ones((1, 8), np.int64))
+    given = LabeledOptions(str(path))
+    found = read_labeled_inputs(encoder(), (), (f"mask={tmp_path}/mask.npy",), (), given)
+    assert found.inputs == ("mask=array:a0", "ids=array:x")
+    assert set(found.arrays) == {"a0", "x", "y"}
+    for text in ("ids=ones", f"ids={tmp_path}/mask.npy"):
+        with pytest.raises(FleetmarkError, match="input ids is given twice"):
+            read_labeled_inputs(encoder(), (), (text,), (), given)
+
+
+IDS, MASK = np.zeros((3, 8), np.int64), np.ones((3, 8), np.int64)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "says"),
+    [
+        ({"ids": IDS, "mask": MASK}, "expected y and an array for each input"),
+        ({"y": np.arange(3)}, "expected y and an array for each input"),
+        ({"ids": IDS, "masks": MASK, "y": np.arange(3)}, "array 'masks' is not an input"),
+        ({"x": IDS, "y": np.arange(3)}, "array 'x' is not an input"),
+        ({"ids": IDS, "mask": MASK[:2], "y": np.arange(3)}, "mask [2, 8] and 3 labels"),
+        ({"ids": IDS, "mask": MASK[:, :7], "y": np.arange(3)}, "input mask needs [8]"),
+        ({"ids": IDS, "mask": MASK * 0.5, "y": np.arange(3)}, "holds float64"),
+        ({"ids": IDS + 50, "mask": MASK, "y": np.arange(3)}, "50 is outside the table of 50"),
+        ({"ids": IDS - 51, "mask": MASK, "y": np.arange(3)}, "-51 is outside the table of 50"),
+    ],
+)
+def test_arrays_that_do_not_fit_their_inputs_are_refused(
+    tmp_path: Path, arrays: dict[str, Array], says: str
+) -> None:
+    refused(encoder(), npz(tmp_path, **arrays), says)
+
+
+def test_a_named_input_gets_one_array(tmp_path: Path) -> None:
+    for name in ("x", "ids"):
+        path = npz(tmp_path, **{name: IDS, "y": np.arange(3)})
+        assert read(encoder(), f"ids={path}").inputs == ("ids=array:x",)
+    path = npz(tmp_path, ids=IDS, mask=MASK, y=np.arange(3))
+    refused(encoder(), f"ids={path}", "expected x and y")
+    refused(encoder(), f"isd={path}", "no input 'isd'")
+
+
+def test_many_inputs_share_the_limit_of_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(labeled_data, "MAX_BYTES", 2 * IDS.nbytes)
+    path = npz(tmp_path, ids=IDS, mask=MASK, y=np.arange(3))
+    assert read(encoder(), path)
+    monkeypatch.setattr(labeled_data, "MAX_BYTES", 2 * IDS.nbytes - 1)
+    refused(encoder(), path, "MiB of values")
