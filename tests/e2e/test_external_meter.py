@@ -84,7 +84,7 @@ def test_the_document(measured: Measured, tmp_path: Path, monkeypatch: pytest.Mo
     assert done.returncode == 0, done.stderr
     assert "by the alignment" in done.stdout
     after = measured.shown()
-    assert after["energy_source"] == "external: Monsoon HVPM, scope board"
+    assert after["energy_source"] == "external: Monsoon HVPM (board)"
     assert after["energy_official"] == 0
     true_j = LOAD_W * after["duration_s"]
     assert abs(after["energy_j"] - true_j) <= after["energy_uncertainty_j"]
@@ -123,7 +123,7 @@ def test_the_document(measured: Measured, tmp_path: Path, monkeypatch: pytest.Mo
     replaced = fleet.run(*OTHER[1:])
     assert replaced.returncode == 0, replaced.stderr
     last = measured.shown()
-    assert last["energy_source"] == "external: CSV, scope board"
+    assert last["energy_source"] == "external: CSV (board)"
     assert last["energy_uncertainty_j"] is None
     assert last["energy_j"] == pytest.approx(true_j, rel=0.01)
     second = json.loads(last["energy_meter"])

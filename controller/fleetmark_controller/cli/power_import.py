@@ -27,7 +27,6 @@ from fleetmark_controller.evaluation.power_meter.options import (
     TIME_FORMATS,
     VOLTAGE_UNITS,
     MeterOptions,
-    check_options,
     option_error,
     parse_clock_offset,
 )
@@ -178,7 +177,7 @@ def command(
         _check_ptdaemon(found, dry_run)
         _import_ptdaemon(run, log, offset_s or 0.0, as_json, address)
         return
-    check_options(found)
+    power_logs.check_head(Path(log), found)
     with options.connect(address) as client:
         reply = power_logs.send_meter_log(
             client, run, Path(log), found, replace=replace, dry_run=dry_run

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from fleetmark_controller.client.connection import UPLOAD_TIMEOUT_S, Client
 from fleetmark_controller.evaluation import ptdaemon
-from fleetmark_controller.evaluation.power_meter.options import MeterOptions
+from fleetmark_controller.evaluation.power_meter.options import MeterOptions, check_options
+from fleetmark_controller.loadgen.errors import IngestError
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.regular_file import open_regular, read_regular
 from fleetmark_protos.channel import CHUNK_BYTES
@@ -89,6 +90,23 @@ def send_meter_log(
             return reply
     except OSError as error:
         raise _file_error(path, error) from error
+
+
+def check_head(path: Path, options: MeterOptions) -> None:
+    """Check the size and the headings of a log before gigabytes of something else are sent.
+
+    Raises:
+        FleetmarkError: USAGE, BAD_POWER_LOG.
+    """
+    from fleetmark_controller.evaluation.power_meter.formats import check_format
+    from fleetmark_controller.evaluation.power_meter.reader import MeterLog
+
+    check_options(options)
+    check_format(options)
+    try:
+        MeterLog(path, options)
+    except IngestError as error:
+        raise FleetmarkError(ErrorKind.BAD_POWER_LOG, f"the log {error.what}", str(path)) from error
 
 
 def _file_error(path: Path, error: OSError) -> FleetmarkError:

@@ -22,7 +22,7 @@ _BEFORE = ("energy_j", "power_mean_w", "energy_source", "energy_unavailable")
 
 @dataclass(frozen=True)
 class MeterLog:
-    """A log that was read: its blob, the operator's options, and what it says of the run."""
+    """A log that was read: its blob, the operator's options, and the run's energy."""
 
     sha256: str
     size_bytes: int
@@ -64,7 +64,7 @@ def plan_import(
     found = log.energy
     columns = energy.run_columns(
         found.energy_j,
-        f"external: {meter}, scope {log.options.scope}",
+        f"external: {meter} ({log.options.scope})",
         counts.duration_s,
         counts.queries,
         counts.samples,

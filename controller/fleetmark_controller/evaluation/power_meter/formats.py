@@ -141,7 +141,9 @@ def check_format(options: MeterOptions) -> None:
     """
     if options.log_format not in (AUTO, CSV, *FORMATS):
         names = ", ".join((AUTO, CSV, *FORMATS))
-        raise option_error("--format", f"{options.log_format[:40]!r} is none of {names}")
+        raise option_error(
+            "--format", f"{options.log_format[:40]!r} is unknown; use one of {names}"
+        )
     if options.time_column and options.log_format not in (AUTO, CSV):
         raise option_error("--time-column", f"format {options.log_format} has its own columns")
 

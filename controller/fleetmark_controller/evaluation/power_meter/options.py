@@ -104,7 +104,8 @@ def check_options(options: MeterOptions) -> None:
         value = getattr(options, name)
         if value and value not in allowed:
             raise option_error(
-                f"--{name.replace('_', '-')}", f"{value[:40]!r} is none of {', '.join(allowed)}"
+                f"--{name.replace('_', '-')}",
+                f"{value[:40]!r} is unknown; use one of {', '.join(allowed)}",
             )
     if not options.scope:
         raise option_error("--scope", f"is empty; use one of {', '.join(SCOPES)}")
