@@ -47,7 +47,8 @@ async def import_meter_log(
     path = folder / f"meter-log.{os.urandom(8).hex()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        size = await _receive(first.data, parts, path)
+        limit = min(MAX_LOG_BYTES, engine.settings.max_upload_bytes)
+        size = await _receive(first.data, parts, path, limit)
         try:
             found = await engine.read_meter_log(path, options, times)
         except IngestError as error:
@@ -120,15 +121,16 @@ def _run_times(connection: sqlite3.Connection, run_id: str) -> tuple[RunTimes, r
 
 
 async def _receive(
-    data: bytes, parts: AsyncIterator[results_pb2.ImportMeterLogRequest], path: Path
+    data: bytes, parts: AsyncIterator[results_pb2.ImportMeterLogRequest], path: Path, limit: int
 ) -> int:
+    """Write the chunks of a log to `path`; return its size in bytes."""
     size = 0
     with path.open("xb") as file:
         while True:
             size += len(data)
-            if size > MAX_LOG_BYTES:
+            if size > limit:
                 raise FleetmarkError(
-                    ErrorKind.BAD_POWER_LOG, f"the log is larger than {MAX_LOG_BYTES >> 30} GiB"
+                    ErrorKind.BAD_POWER_LOG, f"the log is larger than {limit} bytes"
                 )
             await asyncio.to_thread(file.write, data)
             try:
