@@ -289,6 +289,7 @@ def _import_power(device: Device, run: str, found: dict[str, Any]) -> None:
     other = device.fleet.run("results", "import-power", run, str(path))
     assert (other.returncode, other.stdout) == (4, "")
     assert "contains no PTDaemon line" in other.stderr
+    path.write_text("\n".join(lines) + "\n")
     assert device.fleet.run("results", "import-power", "0000", str(path)).returncode == 3
     acts = json.loads(device.fleet.run("audit", "show", "--json").stdout)
     assert [row["subject"] for row in acts if row["action"] == "run.import_power"] == [run] * 3

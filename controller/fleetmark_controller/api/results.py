@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
-from fleetmark_controller.api import auth, error_handling, serde, validation
+from fleetmark_controller.api import auth, error_handling, meter_logs, serde, validation
 from fleetmark_controller.api.blobs import quota_exceeded_error
 from fleetmark_controller.engine.engine import Engine
 from fleetmark_controller.evaluation import ptdaemon
@@ -137,6 +137,15 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
             energy_per_query_j=power.energy_j / known.queries if known.queries else 0.0,
             samples=power.samples,
         )
+
+    @error_handling.unary
+    async def ImportMeterLog(
+        self,
+        request_iterator: AsyncIterator[results_pb2.ImportMeterLogRequest],
+        context: error_handling.Context,
+    ) -> results_pb2.ImportMeterLogReply:
+        """Replace a run's energy by that from the log of a power meter."""
+        return await meter_logs.import_meter_log(self._engine, aiter(request_iterator))
 
     @error_handling.streaming
     async def ListRows(

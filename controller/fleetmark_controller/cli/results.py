@@ -9,8 +9,7 @@ from typing import Any
 import click
 
 from fleetmark_cli.output import echo
-from fleetmark_cli.renamed import RenamedOption
-from fleetmark_controller.cli import options
+from fleetmark_controller.cli import options, power_import
 from fleetmark_core.plural import counted
 
 
@@ -44,48 +43,7 @@ def import_results(file: str, as_json: bool, address: str | None) -> None:
     echo(f"job {reply.job_id}: {counted(reply.records, 'record')}, {new}")
 
 
-@command.command(name="import-power")
-@click.argument("run")
-@click.argument("log", metavar="LOG", type=click.Path(dir_okay=False, exists=True))
-@click.option(
-    "--clock-offset",
-    "clock_offset_s",
-    cls=RenamedOption,
-    old=("--ahead",),
-    type=float,
-    default=0.0,
-    metavar="S",
-    help="Seconds by which the clock of the power server was ahead of the device's clock.",
-)
-@options.as_json
-@options.controller
-def import_power(
-    run: str, log: str, clock_offset_s: float, as_json: bool, address: str | None
-) -> None:
-    """Import the energy of a RUN from a LOG of PTDaemon (spl.txt).
-
-    A repeated import has no effect.
-    """
-    from fleetmark_cli import output
-    from fleetmark_controller.client.bundle_files import send_power
-
-    with options.connect(address) as client:
-        reply = send_power(client, run, Path(log), clock_offset_s)
-    if as_json:
-        output.print_json(
-            {
-                "run_id": reply.run_id,
-                "energy_j": reply.energy_j,
-                "power_mean_w": reply.power_mean_w,
-                "energy_per_query_j": reply.energy_per_query_j or None,
-                "samples": reply.samples,
-            }
-        )
-        return
-    echo(
-        f"run {reply.run_id}: {reply.energy_j:.4g} J at {reply.power_mean_w:.4g} W, by"
-        f" {counted(reply.samples, 'sample')} of the analyzer"
-    )
+command.add_command(power_import.command)
 
 
 @command.command(name="list")

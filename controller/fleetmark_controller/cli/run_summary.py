@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from fleetmark_controller.cli.meter_summary import meter_lines
 from fleetmark_controller.cli.sustained_summary import sustained_lines
 from fleetmark_core.resource_model import size
 
@@ -20,7 +21,13 @@ SUMMARIZED = frozenset(
             "energy_per_query_j",
         ),
         *("energy_per_sample_j", "power_mean_w", "energy_source", "energy_unavailable"),
-        *("energy_official", "interval_percent", "repeat_interval_percent"),
+        *(
+            "energy_official",
+            "energy_uncertainty_j",
+            "energy_meter",
+            "interval_percent",
+            "repeat_interval_percent",
+        ),
         *("load_ms", "first_inference_ms", "warmup_ms", "steady_state_ms"),
         *("load_memory_bytes", "peak_memory_bytes"),
         *("steady_start_s", "steady_throughput_samples_per_s", "steady_latency_mean_ms"),
@@ -189,7 +196,10 @@ def _energy(figures: Mapping[str, Any]) -> Iterator[str]:
         yield f"Energy     unavailable{f': {why}' if why else ''}"
         return
     kind = "official" if figures.get("energy_official") else "unofficial"
-    parts = [f"{joules:.4g} J"]
+    meter = _table(_document(figures.get("energy_meter")))
+    bound = figures.get("energy_uncertainty_j")
+    within = f" ± {bound:.3g} J" if isinstance(bound, (int, float)) else ""
+    parts = [f"{joules:.4g} J{within}"]
     for name, words in (
         ("power_mean_w", "{:.4g} W"),
         ("energy_per_query_j", "{:.4g} J per query"),
@@ -199,15 +209,22 @@ def _energy(figures: Mapping[str, Any]) -> Iterator[str]:
             parts.append(words.format(figures[name]))
     yield f"Energy     {', '.join(parts)}"
     yield f"           - {kind}, by {figures.get('energy_source')}"
+    for line in meter_lines(meter) if meter else ():
+        yield f"           - {line}"
 
 
 def _reasons(value: object) -> list[Mapping[str, Any]]:
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return []
-    return [reason for reason in _list(value) if isinstance(reason, Mapping)]
+    return [reason for reason in _list(_document(value)) if isinstance(reason, Mapping)]
+
+
+def _document(value: object) -> object:
+    """Return the value of a column that holds JSON."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return None
 
 
 def _table(value: object) -> Mapping[str, Any]:

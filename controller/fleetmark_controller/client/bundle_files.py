@@ -25,13 +25,10 @@ from fleetmark_core.bundle_file import (
 from fleetmark_core.device_keys import pem_sha256
 from fleetmark_core.digest import canonical_json
 from fleetmark_core.errors import ErrorKind, FleetmarkError
-from fleetmark_core.regular_file import read_regular
 from fleetmark_protos.channel import CHUNK_BYTES
 from fleetmark_protos.v1 import blobs_pb2, jobs_pb2, results_pb2
 
 _PATIENCE_S = 900.0
-_MAX_POWER_LOG_BYTES = 64 << 20
-"""The limit of the controller; see `evaluation.ptdaemon`."""
 
 
 @dataclass(frozen=True)
@@ -96,31 +93,6 @@ def send_results(client: Client, path: Path) -> results_pb2.ImportReply:
         ) from error
     reply: results_pb2.ImportReply = client.call(
         client.results.Import, _parts(document), _PATIENCE_S
-    )
-    return reply
-
-
-def send_power(
-    client: Client, run: str, path: Path, ahead_s: float
-) -> results_pb2.ImportPowerReply:
-    """Upload a log of PTDaemon for a run to the controller.
-
-    Raises:
-        FleetmarkError: an error of the controller or of the file.
-    """
-    try:
-        data = read_regular(path, _MAX_POWER_LOG_BYTES)
-    except OSError as error:
-        raise FleetmarkError(ErrorKind.USAGE, error.strerror or str(error), str(path)) from error
-    ahead_ns = round(max(-1e6, min(ahead_s, 1e6)) * 1e9)
-
-    def parts() -> Iterator[results_pb2.ImportPowerRequest]:
-        yield results_pb2.ImportPowerRequest(run_id=run, clock_offset_ns=ahead_ns)
-        for start in range(0, len(data), CHUNK_BYTES):
-            yield results_pb2.ImportPowerRequest(data=data[start : start + CHUNK_BYTES])
-
-    reply: results_pb2.ImportPowerReply = client.call(
-        client.results.ImportPower, parts(), _PATIENCE_S
     )
     return reply
 

@@ -24,6 +24,9 @@ from fleetmark_controller.engine.release_manager import ReleaseManager
 from fleetmark_controller.engine.submission import Submission
 from fleetmark_controller.engine.transactions import Transactions
 from fleetmark_controller.engine.wait_reasons import WaitReasons
+from fleetmark_controller.evaluation.power_meter.alignment import RunTimes
+from fleetmark_controller.evaluation.power_meter.meter_energy import MeterEnergy
+from fleetmark_controller.evaluation.power_meter.options import MeterOptions
 from fleetmark_controller.home.settings import ControllerSettings
 from fleetmark_controller.identity.model import ByteBudget, IdentityKind
 from fleetmark_controller.identity.registry import Registry
@@ -170,6 +173,12 @@ class Engine:
             await self._writer.run(lambda c: attempts.count_bytes(c, key, count))
 
         self._tasks.spawn(note())
+
+    async def read_meter_log(
+        self, path: Path, options: MeterOptions, times: RunTimes
+    ) -> MeterEnergy:
+        """Return the energy of a run from a power meter's log, see `Evaluator.read_meter_log`."""
+        return await self._evaluator.read_meter_log(path, options, times)
 
     async def find(self, kind: str, part: str) -> str:
         """Return the id of the campaign, job or run that `part` names, see `find_id`."""

@@ -7,14 +7,20 @@ import sqlite3
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 from fleetmark_controller.engine.attempt_log import AttemptLog
 from fleetmark_controller.engine.background import BackgroundTasks, retry_until_done
 from fleetmark_controller.engine.transactions import Transactions
 from fleetmark_controller.engine.verification import build_run, check_readable, gather, inputs
 from fleetmark_controller.evaluation.pool import EvaluationPool
+from fleetmark_controller.evaluation.power_meter import meter_energy
+from fleetmark_controller.evaluation.power_meter.alignment import RunTimes
+from fleetmark_controller.evaluation.power_meter.meter_energy import MeterEnergy
+from fleetmark_controller.evaluation.power_meter.options import MeterOptions
 from fleetmark_controller.evaluation.run_facts import RunFacts, RunInputs
 from fleetmark_controller.lifecycle.retry_policy import AttemptOutcome
+from fleetmark_controller.loadgen.errors import IngestError
 from fleetmark_controller.loadgen.mllog import clean_text
 from fleetmark_controller.operations import results
 from fleetmark_controller.operations.effects import Effects
@@ -67,6 +73,20 @@ class Evaluator:
             self._workers.prepare()
         for key in effects.verify:
             self._start(key)
+
+    async def read_meter_log(
+        self, path: Path, options: MeterOptions, times: RunTimes
+    ) -> MeterEnergy:
+        """Return the energy of a run from a power meter's log, read in a worker process.
+
+        Raises:
+            IngestError: the log is not valid or does not match the run.
+        """
+        try:
+            async with self._slots:
+                return await self._workers.run(meter_energy.evaluate, str(path), options, times)
+        except BrokenProcessPool as error:
+            raise IngestError("cannot be read: the worker process died") from error
 
     def _start(self, key: AttemptKey) -> None:
         if key not in self._evaluating:

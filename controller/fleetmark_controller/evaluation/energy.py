@@ -136,6 +136,32 @@ def of_interval(series: PowerSeries, started_unix_ns: int, duration_s: float) ->
     return Energy(total, f"{names} ({scope})", "", by_source)
 
 
+def run_columns(
+    joules: float,
+    source: str,
+    duration_s: float | None,
+    query_count: int | None,
+    sample_count: int | None,
+) -> dict[str, Any]:
+    """Return the energy columns of a run whose measured interval used `joules`.
+
+    Args:
+        joules: energy of the interval, from sensors or a meter.
+        source: what measured it, for column `energy_source`.
+        duration_s: length of the interval in seconds; columns whose divisor is unknown are None.
+        query_count: queries of the run.
+        sample_count: samples of the run.
+    """
+    return {
+        "energy_j": joules,
+        "power_mean_w": joules / duration_s if duration_s else None,
+        "energy_per_query_j": joules / query_count if query_count else None,
+        "energy_per_sample_j": joules / sample_count if sample_count else None,
+        "energy_source": source,
+        "energy_unavailable": None,
+    }
+
+
 def select_sensors(
     sources: Sequence[EnergySource], known: dict[str, float]
 ) -> tuple[tuple[EnergySource, ...], str]:

@@ -495,13 +495,15 @@ class _Evaluation:
         if found.joules is None:
             facts.energy_unavailable = clean_text(found.unavailable)
             return
-        facts.energy_j, facts.energy_source = found.joules, found.source
-        if log is not None and log.duration_s:
-            facts.power_mean_w = found.joules / log.duration_s
-        if facts.query_count:
-            facts.energy_per_query_j = found.joules / facts.query_count
-        if facts.sample_count:
-            facts.energy_per_sample_j = found.joules / facts.sample_count
+        columns = energy.run_columns(
+            found.joules,
+            found.source,
+            None if log is None else log.duration_s,
+            facts.query_count,
+            facts.sample_count,
+        )
+        for name, value in columns.items():
+            setattr(facts, name, value)
 
     def _measured_energy(self, log: LoadgenLog | None) -> energy.Energy:
         path = self._file("board_power")

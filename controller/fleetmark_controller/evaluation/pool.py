@@ -6,11 +6,15 @@ import asyncio
 import multiprocessing
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
 
 from fleetmark_controller.evaluation.evaluate import evaluate
 from fleetmark_controller.evaluation.run_facts import RunFacts, RunInputs
+
+R = TypeVar("R")
 
 
 class EvaluationPool:
@@ -40,11 +44,20 @@ class EvaluationPool:
         Raises:
             BrokenProcessPool: the worker died; the next call starts a new one.
         """
+        return await self.run(evaluate, job)
+
+    async def run(self, function: Callable[..., R], *arguments: object) -> R:
+        """Run a function of a module in a worker and return its result; all values are pickled.
+
+        Raises:
+            BrokenProcessPool: the worker died; the next call starts a new one.
+            Exception: the error that the function raised.
+        """
         if self._pool is None:
             self._pool = self._make()
         pool = self._pool
         try:
-            return await asyncio.get_running_loop().run_in_executor(pool, evaluate, job)
+            return await asyncio.get_running_loop().run_in_executor(pool, function, *arguments)
         except BrokenProcessPool:
             if self._pool is pool:
                 self._pool = None

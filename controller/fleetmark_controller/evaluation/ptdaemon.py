@@ -33,6 +33,14 @@ class Power:
     samples: int
 
 
+def is_log(head: bytes) -> bool:
+    """Return whether one of the first lines is a line of PTDaemon."""
+    return any(
+        line.startswith(b"Time,") and line.split(b",")[2:3] == [b"Watts"]
+        for line in head.splitlines()
+    )
+
+
 def evaluate(data: bytes, started_unix_ns: int, duration_s: float, ahead_ns: int = 0) -> Power:
     """Return the power of a measured interval.
 

@@ -89,13 +89,25 @@ _FIGURES = _columns(
     ("energy_per_query_j", "real", "J", "energy per query"),
     ("energy_per_sample_j", "real", "J", "energy per sample"),
     ("power_mean_w", "real", "W", "mean power in the measured interval"),
-    ("energy_source", "text", "", "sensors of the energy, and their scope: board, battery, cpu"),
+    (
+        "energy_source",
+        "text",
+        "",
+        "sensors of the energy, and their scope: board, battery, cpu; or `external:` and the meter",
+    ),
     ("energy_unavailable", "text", "", "reason, if no energy was measured"),
     (
         "energy_official",
         "boolean",
         "",
-        "whether the energy comes from a PTDaemon log; sensors are not official",
+        "whether the energy comes from a PTDaemon log; sensors and other meters are not official",
+    ),
+    (
+        "energy_uncertainty_j",
+        "real",
+        "J",
+        "largest error of the energy from an external meter, the sum of bounds; null for sensors, "
+        "and if the meter's accuracy is unknown",
     ),
     (
         "interval_percent",
@@ -188,6 +200,13 @@ _ORIGIN = _columns(
         "",
         "--profile-ops: {calls, total_ms, operators}; each operator has operator, count, total_ms, "
         "share, providers; or {unavailable} with the reason",
+    ),
+    (
+        "energy_meter",
+        "json",
+        "",
+        "external meter: energy_j, mean_w, peak_w, parts of the uncertainty, alignment, options, "
+        "log_sha256, and `before` with the figures that the import replaced",
     ),
     ("samples_sha256", "text", "", "blob with the run's samples (with --samples)"),
 )

@@ -52,6 +52,7 @@ RULES: dict[str, CallRule] = {
     "/fleetmark.v1.Jobs/ExportBundle": _OPERATOR,
     "/fleetmark.v1.Results/Import": _OPERATOR,
     "/fleetmark.v1.Results/ImportPower": _OPERATOR,
+    "/fleetmark.v1.Results/ImportMeterLog": _OPERATOR,
     "/fleetmark.v1.Catalog/ListComponents": _VIEWER,
     "/fleetmark.v1.Catalog/GetComponent": _VIEWER,
     "/fleetmark.v1.Catalog/Resolve": _VIEWER,

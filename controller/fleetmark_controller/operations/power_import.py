@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
+from fleetmark_controller.evaluation import energy
 from fleetmark_controller.evaluation.ptdaemon import Power
 from fleetmark_controller.operations.effects import Effects
 from fleetmark_controller.store.results import runs
@@ -21,23 +22,14 @@ def import_power(
     power: Power,
     log: runs.RunFile,
 ) -> None:
-    """Store the log with the run, and replace the energy figures that the device measured."""
+    """Store the log with the run, and replace the energy figures of the device or another meter."""
     del effects
-    figures = runs.counts(connection, run_id)
-    runs.set_energy(
-        connection,
-        run_id,
-        {
-            "energy_j": power.energy_j,
-            "power_mean_w": power.mean_w,
-            "energy_per_query_j": power.energy_j / figures.queries if figures.queries else None,
-            "energy_per_sample_j": power.energy_j / figures.samples if figures.samples else None,
-            "energy_source": SOURCE,
-            "energy_unavailable": None,
-            "energy_official": 1,
-        },
-        log,
+    known = runs.counts(connection, run_id)
+    columns = energy.run_columns(
+        power.energy_j, SOURCE, known.duration_s, known.queries, known.samples
     )
+    official = {"energy_official": 1, "energy_uncertainty_j": None, "energy_meter": None}
+    runs.set_energy(connection, run_id, {**columns, "power_mean_w": power.mean_w, **official}, log)
     audit.add(
         connection, now_ns, who, "run.import_power", run_id, log=log.sha256, energy_j=power.energy_j
     )

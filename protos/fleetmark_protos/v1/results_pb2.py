@@ -25,37 +25,43 @@ _sym_db = _symbol_database.Default()
 from fleetmark_protos.v1 import common_pb2 as fleetmark__protos_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!fleetmark_protos/v1/results.proto\x12\x0c\x66leetmark.v1\x1a fleetmark_protos/v1/common.proto\"K\n\x12ImportPowerRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x17\n\x0f\x63lock_offset_ns\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"w\n\x10ImportPowerReply\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08\x65nergy_j\x18\x02 \x01(\x01\x12\x14\n\x0cpower_mean_w\x18\x03 \x01(\x01\x12\x1a\n\x12\x65nergy_per_query_j\x18\x04 \x01(\x01\x12\x0f\n\x07samples\x18\x05 \x01(\r\"\x1d\n\rImportRequest\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"R\n\x0bImportReply\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0f\n\x07records\x18\x03 \x01(\r\x12\x13\n\x0bnew_records\x18\x04 \x01(\r\"a\n\rAppendRequest\x12)\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x18.fleetmark.v1.AttemptRef\x12%\n\x07records\x18\x02 \x03(\x0b\x32\x14.fleetmark.v1.Record\"D\n\x06Record\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\x12\x0e\n\x06sha256\x18\x04 \x01(\t\"8\n\x0b\x41ppendReply\x12\x13\n\x0bthrough_seq\x18\x01 \x01(\x04\x12\x14\n\x0c\x63redit_bytes\x18\x02 \x01(\x04\"f\n\x0fListRowsRequest\x12\x0c\n\x04view\x18\x01 \x01(\t\x12\x13\n\x0b\x63\x61mpaign_id\x18\x02 \x01(\t\x12\x10\n\x08selector\x18\x03 \x01(\t\x12\r\n\x05since\x18\x04 \x01(\t\x12\x0f\n\x07samples\x18\x05 \x01(\x08\"<\n\x08RowBatch\x12\x0f\n\x07\x63olumns\x18\x01 \x03(\t\x12\x1f\n\x04rows\x18\x02 \x03(\x0b\x32\x11.fleetmark.v1.Row\"\x1f\n\rGetRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"p\n\x03Run\x12\x0f\n\x07\x63olumns\x18\x01 \x03(\t\x12\x1e\n\x03row\x18\x02 \x01(\x0b\x32\x11.fleetmark.v1.Row\x12\x12\n\nprovenance\x18\x03 \x01(\x0c\x12$\n\x05\x66iles\x18\x04 \x03(\x0b\x32\x15.fleetmark.v1.RunFile\";\n\x07RunFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\x32\xe1\x02\n\x07Results\x12@\n\x06\x41ppend\x12\x1b.fleetmark.v1.AppendRequest\x1a\x19.fleetmark.v1.AppendReply\x12\x43\n\x08ListRows\x12\x1d.fleetmark.v1.ListRowsRequest\x1a\x16.fleetmark.v1.RowBatch0\x01\x12\x38\n\x06GetRun\x12\x1b.fleetmark.v1.GetRunRequest\x1a\x11.fleetmark.v1.Run\x12\x42\n\x06Import\x12\x1b.fleetmark.v1.ImportRequest\x1a\x19.fleetmark.v1.ImportReply(\x01\x12Q\n\x0bImportPower\x12 .fleetmark.v1.ImportPowerRequest\x1a\x1e.fleetmark.v1.ImportPowerReply(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!fleetmark_protos/v1/results.proto\x12\x0c\x66leetmark.v1\x1a fleetmark_protos/v1/common.proto\"\x84\x01\n\x15ImportMeterLogRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12+\n\x07options\x18\x02 \x01(\x0b\x32\x1a.fleetmark.v1.MeterOptions\x12\x0f\n\x07replace\x18\x03 \x01(\x08\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\"\xff\x03\n\x0cMeterOptions\x12\x12\n\nlog_format\x18\x01 \x01(\t\x12\x13\n\x0btime_column\x18\x02 \x01(\t\x12\x14\n\x0cpower_column\x18\x03 \x01(\t\x12\x16\n\x0evoltage_column\x18\x04 \x01(\t\x12\x16\n\x0e\x63urrent_column\x18\x05 \x01(\t\x12\x12\n\npower_unit\x18\x06 \x01(\t\x12\x14\n\x0cvoltage_unit\x18\x07 \x01(\t\x12\x14\n\x0c\x63urrent_unit\x18\x08 \x01(\t\x12\x13\n\x0btime_format\x18\t \x01(\t\x12\x19\n\x0cutc_offset_s\x18\n \x01(\x01H\x00\x88\x01\x01\x12\x1e\n\x11log_start_unix_ns\x18\x0b \x01(\x03H\x01\x88\x01\x01\x12\r\n\x05\x61lign\x18\x0c \x01(\t\x12\x1b\n\x0e\x63lock_offset_s\x18\r \x01(\x01H\x02\x88\x01\x01\x12 \n\x13\x63lock_uncertainty_s\x18\x0e \x01(\x01H\x03\x88\x01\x01\x12\x1d\n\x10\x61\x63\x63uracy_percent\x18\x0f \x01(\x01H\x04\x88\x01\x01\x12\r\n\x05meter\x18\x10 \x01(\t\x12\r\n\x05scope\x18\x11 \x01(\tB\x0f\n\r_utc_offset_sB\x14\n\x12_log_start_unix_nsB\x11\n\x0f_clock_offset_sB\x16\n\x14_clock_uncertainty_sB\x13\n\x11_accuracy_percent\"Y\n\x13ImportMeterLogReply\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\x12\x0f\n\x07\x66igures\x18\x03 \x01(\x0c\x12\x10\n\x08\x63onflict\x18\x04 \x01(\t\"K\n\x12ImportPowerRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x17\n\x0f\x63lock_offset_ns\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"w\n\x10ImportPowerReply\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08\x65nergy_j\x18\x02 \x01(\x01\x12\x14\n\x0cpower_mean_w\x18\x03 \x01(\x01\x12\x1a\n\x12\x65nergy_per_query_j\x18\x04 \x01(\x01\x12\x0f\n\x07samples\x18\x05 \x01(\r\"\x1d\n\rImportRequest\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"R\n\x0bImportReply\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0f\n\x07records\x18\x03 \x01(\r\x12\x13\n\x0bnew_records\x18\x04 \x01(\r\"a\n\rAppendRequest\x12)\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x18.fleetmark.v1.AttemptRef\x12%\n\x07records\x18\x02 \x03(\x0b\x32\x14.fleetmark.v1.Record\"D\n\x06Record\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\x12\x0e\n\x06sha256\x18\x04 \x01(\t\"8\n\x0b\x41ppendReply\x12\x13\n\x0bthrough_seq\x18\x01 \x01(\x04\x12\x14\n\x0c\x63redit_bytes\x18\x02 \x01(\x04\"f\n\x0fListRowsRequest\x12\x0c\n\x04view\x18\x01 \x01(\t\x12\x13\n\x0b\x63\x61mpaign_id\x18\x02 \x01(\t\x12\x10\n\x08selector\x18\x03 \x01(\t\x12\r\n\x05since\x18\x04 \x01(\t\x12\x0f\n\x07samples\x18\x05 \x01(\x08\"<\n\x08RowBatch\x12\x0f\n\x07\x63olumns\x18\x01 \x03(\t\x12\x1f\n\x04rows\x18\x02 \x03(\x0b\x32\x11.fleetmark.v1.Row\"\x1f\n\rGetRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"p\n\x03Run\x12\x0f\n\x07\x63olumns\x18\x01 \x03(\t\x12\x1e\n\x03row\x18\x02 \x01(\x0b\x32\x11.fleetmark.v1.Row\x12\x12\n\nprovenance\x18\x03 \x01(\x0c\x12$\n\x05\x66iles\x18\x04 \x03(\x0b\x32\x15.fleetmark.v1.RunFile\";\n\x07RunFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\x32\xbd\x03\n\x07Results\x12@\n\x06\x41ppend\x12\x1b.fleetmark.v1.AppendRequest\x1a\x19.fleetmark.v1.AppendReply\x12\x43\n\x08ListRows\x12\x1d.fleetmark.v1.ListRowsRequest\x1a\x16.fleetmark.v1.RowBatch0\x01\x12\x38\n\x06GetRun\x12\x1b.fleetmark.v1.GetRunRequest\x1a\x11.fleetmark.v1.Run\x12\x42\n\x06Import\x12\x1b.fleetmark.v1.ImportRequest\x1a\x19.fleetmark.v1.ImportReply(\x01\x12Q\n\x0bImportPower\x12 .fleetmark.v1.ImportPowerRequest\x1a\x1e.fleetmark.v1.ImportPowerReply(\x01\x12Z\n\x0eImportMeterLog\x12#.fleetmark.v1.ImportMeterLogRequest\x1a!.fleetmark.v1.ImportMeterLogReply(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fleetmark_protos.v1.results_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_IMPORTPOWERREQUEST']._serialized_start=85
-  _globals['_IMPORTPOWERREQUEST']._serialized_end=160
-  _globals['_IMPORTPOWERREPLY']._serialized_start=162
-  _globals['_IMPORTPOWERREPLY']._serialized_end=281
-  _globals['_IMPORTREQUEST']._serialized_start=283
-  _globals['_IMPORTREQUEST']._serialized_end=312
-  _globals['_IMPORTREPLY']._serialized_start=314
-  _globals['_IMPORTREPLY']._serialized_end=396
-  _globals['_APPENDREQUEST']._serialized_start=398
-  _globals['_APPENDREQUEST']._serialized_end=495
-  _globals['_RECORD']._serialized_start=497
-  _globals['_RECORD']._serialized_end=565
-  _globals['_APPENDREPLY']._serialized_start=567
-  _globals['_APPENDREPLY']._serialized_end=623
-  _globals['_LISTROWSREQUEST']._serialized_start=625
-  _globals['_LISTROWSREQUEST']._serialized_end=727
-  _globals['_ROWBATCH']._serialized_start=729
-  _globals['_ROWBATCH']._serialized_end=789
-  _globals['_GETRUNREQUEST']._serialized_start=791
-  _globals['_GETRUNREQUEST']._serialized_end=822
-  _globals['_RUN']._serialized_start=824
-  _globals['_RUN']._serialized_end=936
-  _globals['_RUNFILE']._serialized_start=938
-  _globals['_RUNFILE']._serialized_end=997
-  _globals['_RESULTS']._serialized_start=1000
-  _globals['_RESULTS']._serialized_end=1353
+  _globals['_IMPORTMETERLOGREQUEST']._serialized_start=86
+  _globals['_IMPORTMETERLOGREQUEST']._serialized_end=218
+  _globals['_METEROPTIONS']._serialized_start=221
+  _globals['_METEROPTIONS']._serialized_end=732
+  _globals['_IMPORTMETERLOGREPLY']._serialized_start=734
+  _globals['_IMPORTMETERLOGREPLY']._serialized_end=823
+  _globals['_IMPORTPOWERREQUEST']._serialized_start=825
+  _globals['_IMPORTPOWERREQUEST']._serialized_end=900
+  _globals['_IMPORTPOWERREPLY']._serialized_start=902
+  _globals['_IMPORTPOWERREPLY']._serialized_end=1021
+  _globals['_IMPORTREQUEST']._serialized_start=1023
+  _globals['_IMPORTREQUEST']._serialized_end=1052
+  _globals['_IMPORTREPLY']._serialized_start=1054
+  _globals['_IMPORTREPLY']._serialized_end=1136
+  _globals['_APPENDREQUEST']._serialized_start=1138
+  _globals['_APPENDREQUEST']._serialized_end=1235
+  _globals['_RECORD']._serialized_start=1237
+  _globals['_RECORD']._serialized_end=1305
+  _globals['_APPENDREPLY']._serialized_start=1307
+  _globals['_APPENDREPLY']._serialized_end=1363
+  _globals['_LISTROWSREQUEST']._serialized_start=1365
+  _globals['_LISTROWSREQUEST']._serialized_end=1467
+  _globals['_ROWBATCH']._serialized_start=1469
+  _globals['_ROWBATCH']._serialized_end=1529
+  _globals['_GETRUNREQUEST']._serialized_start=1531
+  _globals['_GETRUNREQUEST']._serialized_end=1562
+  _globals['_RUN']._serialized_start=1564
+  _globals['_RUN']._serialized_end=1676
+  _globals['_RUNFILE']._serialized_start=1678
+  _globals['_RUNFILE']._serialized_end=1737
+  _globals['_RESULTS']._serialized_start=1740
+  _globals['_RESULTS']._serialized_end=2185
 # @@protoc_insertion_point(module_scope)

@@ -20,6 +20,161 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class ImportMeterLogRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
+    REPLACE_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """Only in the first message: a run id, any unique part of one or `last`, and the options."""
+    replace: _builtins.bool
+    """Replace the energy of another log, or of PTDaemon."""
+    dry_run: _builtins.bool
+    """Store nothing."""
+    data: _builtins.bytes
+    """A chunk of the log."""
+    @_builtins.property
+    def options(self) -> Global___MeterOptions: ...
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        options: Global___MeterOptions | None = ...,
+        replace: _builtins.bool = ...,
+        dry_run: _builtins.bool = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "dry_run", b"dry_run", "options", b"options", "replace", b"replace", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportMeterLogRequest: _TypeAlias = ImportMeterLogRequest  # noqa: Y015
+
+@_typing.final
+class MeterOptions(_message.Message):
+    """See fleetmark_controller.evaluation.power_meter.options. An empty text is not stated."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOG_FORMAT_FIELD_NUMBER: _builtins.int
+    TIME_COLUMN_FIELD_NUMBER: _builtins.int
+    POWER_COLUMN_FIELD_NUMBER: _builtins.int
+    VOLTAGE_COLUMN_FIELD_NUMBER: _builtins.int
+    CURRENT_COLUMN_FIELD_NUMBER: _builtins.int
+    POWER_UNIT_FIELD_NUMBER: _builtins.int
+    VOLTAGE_UNIT_FIELD_NUMBER: _builtins.int
+    CURRENT_UNIT_FIELD_NUMBER: _builtins.int
+    TIME_FORMAT_FIELD_NUMBER: _builtins.int
+    UTC_OFFSET_S_FIELD_NUMBER: _builtins.int
+    LOG_START_UNIX_NS_FIELD_NUMBER: _builtins.int
+    ALIGN_FIELD_NUMBER: _builtins.int
+    CLOCK_OFFSET_S_FIELD_NUMBER: _builtins.int
+    CLOCK_UNCERTAINTY_S_FIELD_NUMBER: _builtins.int
+    ACCURACY_PERCENT_FIELD_NUMBER: _builtins.int
+    METER_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    log_format: _builtins.str
+    time_column: _builtins.str
+    power_column: _builtins.str
+    voltage_column: _builtins.str
+    current_column: _builtins.str
+    power_unit: _builtins.str
+    voltage_unit: _builtins.str
+    current_unit: _builtins.str
+    time_format: _builtins.str
+    utc_offset_s: _builtins.float
+    log_start_unix_ns: _builtins.int
+    align: _builtins.str
+    clock_offset_s: _builtins.float
+    clock_uncertainty_s: _builtins.float
+    accuracy_percent: _builtins.float
+    meter: _builtins.str
+    scope: _builtins.str
+    def __init__(
+        self,
+        *,
+        log_format: _builtins.str = ...,
+        time_column: _builtins.str = ...,
+        power_column: _builtins.str = ...,
+        voltage_column: _builtins.str = ...,
+        current_column: _builtins.str = ...,
+        power_unit: _builtins.str = ...,
+        voltage_unit: _builtins.str = ...,
+        current_unit: _builtins.str = ...,
+        time_format: _builtins.str = ...,
+        utc_offset_s: _builtins.float | None = ...,
+        log_start_unix_ns: _builtins.int | None = ...,
+        align: _builtins.str = ...,
+        clock_offset_s: _builtins.float | None = ...,
+        clock_uncertainty_s: _builtins.float | None = ...,
+        accuracy_percent: _builtins.float | None = ...,
+        meter: _builtins.str = ...,
+        scope: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_accuracy_percent", b"_accuracy_percent", "_clock_offset_s", b"_clock_offset_s", "_clock_uncertainty_s", b"_clock_uncertainty_s", "_log_start_unix_ns", b"_log_start_unix_ns", "_utc_offset_s", b"_utc_offset_s", "accuracy_percent", b"accuracy_percent", "clock_offset_s", b"clock_offset_s", "clock_uncertainty_s", b"clock_uncertainty_s", "log_start_unix_ns", b"log_start_unix_ns", "utc_offset_s", b"utc_offset_s"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accuracy_percent", b"_accuracy_percent", "_clock_offset_s", b"_clock_offset_s", "_clock_uncertainty_s", b"_clock_uncertainty_s", "_log_start_unix_ns", b"_log_start_unix_ns", "_utc_offset_s", b"_utc_offset_s", "accuracy_percent", b"accuracy_percent", "align", b"align", "clock_offset_s", b"clock_offset_s", "clock_uncertainty_s", b"clock_uncertainty_s", "current_column", b"current_column", "current_unit", b"current_unit", "log_format", b"log_format", "log_start_unix_ns", b"log_start_unix_ns", "meter", b"meter", "power_column", b"power_column", "power_unit", b"power_unit", "scope", b"scope", "time_column", b"time_column", "time_format", b"time_format", "utc_offset_s", b"utc_offset_s", "voltage_column", b"voltage_column", "voltage_unit", b"voltage_unit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__accuracy_percent: _TypeAlias = _typing.Literal["accuracy_percent"]  # noqa: Y015
+    _WhichOneofArgType__accuracy_percent: _TypeAlias = _typing.Literal["_accuracy_percent", b"_accuracy_percent"]  # noqa: Y015
+    _WhichOneofReturnType__clock_offset_s: _TypeAlias = _typing.Literal["clock_offset_s"]  # noqa: Y015
+    _WhichOneofArgType__clock_offset_s: _TypeAlias = _typing.Literal["_clock_offset_s", b"_clock_offset_s"]  # noqa: Y015
+    _WhichOneofReturnType__clock_uncertainty_s: _TypeAlias = _typing.Literal["clock_uncertainty_s"]  # noqa: Y015
+    _WhichOneofArgType__clock_uncertainty_s: _TypeAlias = _typing.Literal["_clock_uncertainty_s", b"_clock_uncertainty_s"]  # noqa: Y015
+    _WhichOneofReturnType__log_start_unix_ns: _TypeAlias = _typing.Literal["log_start_unix_ns"]  # noqa: Y015
+    _WhichOneofArgType__log_start_unix_ns: _TypeAlias = _typing.Literal["_log_start_unix_ns", b"_log_start_unix_ns"]  # noqa: Y015
+    _WhichOneofReturnType__utc_offset_s: _TypeAlias = _typing.Literal["utc_offset_s"]  # noqa: Y015
+    _WhichOneofArgType__utc_offset_s: _TypeAlias = _typing.Literal["_utc_offset_s", b"_utc_offset_s"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__accuracy_percent) -> _WhichOneofReturnType__accuracy_percent | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__clock_offset_s) -> _WhichOneofReturnType__clock_offset_s | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__clock_uncertainty_s) -> _WhichOneofReturnType__clock_uncertainty_s | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__log_start_unix_ns) -> _WhichOneofReturnType__log_start_unix_ns | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__utc_offset_s) -> _WhichOneofReturnType__utc_offset_s | None: ...
+
+Global___MeterOptions: _TypeAlias = MeterOptions  # noqa: Y015
+
+@_typing.final
+class ImportMeterLogReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
+    FIGURES_FIELD_NUMBER: _builtins.int
+    CONFLICT_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    changed: _builtins.bool
+    """Whether the run was changed: false in a dry run, and if the log was imported before."""
+    figures: _builtins.bytes
+    """Canonical JSON: the columns of the run and their new values."""
+    conflict: _builtins.str
+    """Why the import needs `replace`; empty if it does not. Only in a dry run."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        changed: _builtins.bool = ...,
+        figures: _builtins.bytes = ...,
+        conflict: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "conflict", b"conflict", "figures", b"figures", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportMeterLogReply: _TypeAlias = ImportMeterLogReply  # noqa: Y015
+
+@_typing.final
 class ImportPowerRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -59,6 +59,11 @@ class ResultsStub(object):
                 request_serializer=fleetmark__protos_dot_v1_dot_results__pb2.ImportPowerRequest.SerializeToString,
                 response_deserializer=fleetmark__protos_dot_v1_dot_results__pb2.ImportPowerReply.FromString,
                 _registered_method=True)
+        self.ImportMeterLog = channel.stream_unary(
+                '/fleetmark.v1.Results/ImportMeterLog',
+                request_serializer=fleetmark__protos_dot_v1_dot_results__pb2.ImportMeterLogRequest.SerializeToString,
+                response_deserializer=fleetmark__protos_dot_v1_dot_results__pb2.ImportMeterLogReply.FromString,
+                _registered_method=True)
 
 
 class ResultsServicer(object):
@@ -101,6 +106,14 @@ class ResultsServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ImportMeterLog(self, request_iterator, context):
+        """Replaces the energy of a run by the energy from the log of any other power meter. Importing a
+        log again with the same options changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ResultsServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -128,6 +141,11 @@ def add_ResultsServicer_to_server(servicer, server):
                     servicer.ImportPower,
                     request_deserializer=fleetmark__protos_dot_v1_dot_results__pb2.ImportPowerRequest.FromString,
                     response_serializer=fleetmark__protos_dot_v1_dot_results__pb2.ImportPowerReply.SerializeToString,
+            ),
+            'ImportMeterLog': grpc.stream_unary_rpc_method_handler(
+                    servicer.ImportMeterLog,
+                    request_deserializer=fleetmark__protos_dot_v1_dot_results__pb2.ImportMeterLogRequest.FromString,
+                    response_serializer=fleetmark__protos_dot_v1_dot_results__pb2.ImportMeterLogReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -265,6 +283,33 @@ class Results(object):
             '/fleetmark.v1.Results/ImportPower',
             fleetmark__protos_dot_v1_dot_results__pb2.ImportPowerRequest.SerializeToString,
             fleetmark__protos_dot_v1_dot_results__pb2.ImportPowerReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportMeterLog(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/fleetmark.v1.Results/ImportMeterLog',
+            fleetmark__protos_dot_v1_dot_results__pb2.ImportMeterLogRequest.SerializeToString,
+            fleetmark__protos_dot_v1_dot_results__pb2.ImportMeterLogReply.FromString,
             options,
             channel_credentials,
             insecure,

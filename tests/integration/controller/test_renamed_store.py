@@ -59,16 +59,17 @@ PHASES: dict[str, Any] = dict.fromkeys(
 STEADY: dict[str, Any] = dict.fromkeys(
     ("steady_start_s", "steady_throughput_samples_per_s", "steady_latency_mean_ms")
 )
+METER: dict[str, Any] = {"energy_uncertainty_j": None}
 ADDED: dict[str, dict[str, Any]] = {
     "attempt": {"failure_cause": ""},
-    "run": {**ESTIMATE, **PHASES, "operators": None, **STEADY},
+    "run": {**ESTIMATE, **PHASES, "operators": None, **STEADY, **METER, "energy_meter": None},
 }
 """Columns that later migrations append, with the value that they have in old rows."""
 NEW_TABLES = ("memory_peak",)
 """Tables of later migrations."""
 ADDED_TO_VIEWS: dict[str, dict[str, Any]] = {
-    "runs": {**ESTIMATE, **PHASES, "operators": None, **STEADY},
-    "results": {**ESTIMATE, **PHASES, **STEADY},
+    "runs": {**ESTIMATE, **PHASES, "operators": None, **STEADY, **METER, "energy_meter": None},
+    "results": {**ESTIMATE, **PHASES, **STEADY, **METER},
 }
 """Columns that later migrations append to views, with the value that they have in old rows."""
 OLD_NAMES = re.compile(

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetmark_controller.cli import run_summary
+from fleetmark_controller.cli.meter_summary import meter_lines
 from fleetmark_controller.evaluation import condition
 from fleetmark_controller.export.columns import VIEWS
 
@@ -154,3 +155,43 @@ def test_whatever_a_device_output_lines_are_printed(
     figures: dict[str, Any], provenance: dict[str, Any]
 ) -> None:
     assert list(run_summary.lines(figures, provenance))
+
+
+METER = {
+    **{"alignment": "marker", "alignment_j": 0.1, "sampling_j": 0.2, "meter_j": 0.3},
+    **{"uncertainty_j": 0.6, "offset_s": 1.5, "offset_uncertainty_s": 0.25, "peak_w": 7.5},
+    **{"longest_gap_s": 0.01, "idle_w": 2.0, "energy_above_idle_j": 30.0},
+    "before": {"energy_j": 48.0, "energy_source": "ina3221 (board)"},
+}
+
+
+def test_an_external_meter_and_what_the_device_measured() -> None:
+    figures = {
+        **{"energy_j": 50.0, "power_mean_w": 5.0, "energy_uncertainty_j": 0.6},
+        **{"energy_official": 0, "energy_source": "external: Monsoon HVPM (board)"},
+    }
+    lines = shown(**figures, energy_meter=json.dumps(METER))
+    place = lines.index("Energy     50 J ± 0.6 J, 5 W")
+    assert lines[place + 1 : place + 7] == [
+        "           - unofficial, by external: Monsoon HVPM (board)",
+        "           - uncertainty ± 0.6 J: 0.1 J by the alignment + 0.2 J by the sampling"
+        " + 0.3 J by the meter",
+        "           - clocks aligned by marker: meter minus device 1.500 ± 0.25 s",
+        "           - peak 7.5 W; longest time without a reading 0.01 s",
+        "           - idle 2 W; 30 J above the idle power",
+        "           - the device measured 48 J, by ina3221 (board)",
+    ]
+
+
+def test_an_external_meter_whose_accuracy_is_unknown() -> None:
+    meter = {**METER, "meter_j": None, "uncertainty_j": None, "idle_w": None, "before": None}
+    (uncertainty, *others) = meter_lines(meter)
+    assert uncertainty.startswith("uncertainty at least 0.1 J by the alignment")
+    assert uncertainty.endswith("unknown by the meter (--meter-accuracy)")
+    assert not any("idle" in line or "the device" in line for line in others)
+
+
+@given(NONSENSE)
+def test_whatever_the_document_of_a_meter_is(document: Any) -> None:
+    figures = {"energy_j": 1.0, "energy_meter": json.dumps(document)}
+    assert list(run_summary.lines(figures, {}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sqlite3
 from collections.abc import Iterable
@@ -79,10 +80,64 @@ def counts(connection: sqlite3.Connection, run_id: str) -> Counts:
     return Counts(*row)
 
 
+class StoredEnergy(NamedTuple):
+    """The energy columns of a stored run; `meter` is the document of an external meter, or None."""
+
+    columns: dict[str, Any]
+    is_official: bool
+    meter: dict[str, Any] | None
+
+
+_ENERGY = (
+    *("energy_j", "energy_per_query_j", "energy_per_sample_j", "power_mean_w", "energy_source"),
+    *("energy_unavailable", "energy_uncertainty_j"),
+)
+
+
+def energy(connection: sqlite3.Connection, run_id: str) -> StoredEnergy:
+    """Return the energy columns of a stored run."""
+    *values, official, meter = connection.execute(
+        f"SELECT {', '.join(_ENERGY)}, energy_official, energy_meter FROM run WHERE run_id = ?",  # noqa: S608
+        (run_id,),
+    ).fetchone()
+    columns = dict(zip(_ENERGY, values, strict=True))
+    return StoredEnergy(columns, bool(official), json.loads(meter) if meter else None)
+
+
+def final_record(connection: sqlite3.Connection, run_id: str) -> bytes:
+    """Return the payload of the final record of a stored run; see `core.records.Final`."""
+    row = connection.execute(
+        "SELECT record.payload FROM run JOIN attempt USING (job_id, epoch)"
+        " JOIN record ON record.job_id = run.job_id AND record.epoch = run.epoch"
+        " AND record.seq = attempt.final_seq WHERE run.run_id = ?",
+        (run_id,),
+    ).fetchone()
+    return bytes(row[0])
+
+
+def free_file_name(
+    connection: sqlite3.Connection, run_id: str, role: str, stem: str, suffix: str
+) -> str:
+    """Return a name for a file of a run that no file of another role has.
+
+    A program may have an output of the first name, `stem` + `suffix`.
+    """
+    taken = {file.name.casefold() for file in files(connection, run_id) if file.role != role}
+    numbers = itertools.chain([""], (f"-{number}" for number in itertools.count(2)))
+    names = (f"{stem}{number}{suffix}" for number in numbers)
+    return next(name for name in names if name.casefold() not in taken)
+
+
 def set_energy(
     connection: sqlite3.Connection, run_id: str, values: dict[str, Any], log: RunFile
 ) -> None:
     """Replace a run's energy columns with `values`; `log` is the file that they were read from."""
+    values = {
+        name: json.dumps(value, sort_keys=True, ensure_ascii=False)
+        if isinstance(value, dict)
+        else value
+        for name, value in values.items()
+    }
     marks = ", ".join(f"{name} = ?" for name in values)
     connection.execute(
         f"UPDATE run SET {marks} WHERE run_id = ?",  # noqa: S608 - names of our own

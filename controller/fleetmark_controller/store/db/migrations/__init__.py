@@ -25,6 +25,7 @@ from fleetmark_controller.store.db.migrations import (
     m0018_phases,
     m0019_memory_peaks,
     m0020_sustained,
+    m0021_power_meter,
 )
 
 MIGRATIONS = Migrations("fleetmark")
@@ -48,3 +49,4 @@ MIGRATIONS(name="0017_estimate")(m0017_estimate.apply)
 MIGRATIONS(name="0018_phases")(m0018_phases.apply)
 MIGRATIONS(name="0019_memory_peaks")(m0019_memory_peaks.apply)
 MIGRATIONS(name="0020_sustained")(m0020_sustained.apply)
+MIGRATIONS(name="0021_power_meter")(m0021_power_meter.apply)

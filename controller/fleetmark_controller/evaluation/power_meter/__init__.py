@@ -1,0 +1,1 @@
+"""Energy of a run from the log of an external power meter: parse, align, integrate."""
