@@ -11,8 +11,12 @@ from fleetmark_catalog.load import Catalog
 from fleetmark_controller.artifacts.catalog_registry import Catalogs
 from fleetmark_controller.artifacts.import_components import SPEED, ImportRequest, StoredFile
 from fleetmark_controller.artifacts.import_plan import ImportPlan, PlannedInput, PlannedOutput
-from fleetmark_controller.artifacts.labeled_data import check_outputs
-from fleetmark_controller.artifacts.labeled_values import parse_metric, stored_labels
+from fleetmark_controller.artifacts.labeled_values import (
+    Labels,
+    check_outputs,
+    parse_metric,
+    stored_labels,
+)
 from fleetmark_controller.artifacts.model_import import (
     ImportedModel,
     component_of,
@@ -75,8 +79,7 @@ def prepare_import(
         values=values,
         arrays=arrays,
     )
-    if wanted.metric:
-        _check_labels(model, values, blobs)
+    labels = _checked_labels(model, values, blobs) if wanted.metric else None
     if model.plan.dataset:
         fit = dataset_fit(catalog.get("dataset", model.plan.dataset), model.plan)
         model = replace(model, fit=fit)
@@ -86,16 +89,19 @@ def prepare_import(
         return PreparedImport(model, is_replaced, is_same)
     outcome = trial(catalog, model)
     model = replace(model, footprint=outcome.footprint, plan=tried_plan(model.plan, outcome))
+    if labels is not None:
+        # The run may show sizes of outputs that the file leaves open.
+        check_outputs(model.plan, labels)
     return PreparedImport(model, is_replaced, is_same, outcome)
 
 
-def _check_labels(model: ImportedModel, values: StoredFile | None, blobs: Blobs | None) -> None:
-    """Check the labels and the metric of an import, which the command checked before.
+def _checked_labels(model: ImportedModel, values: StoredFile | None, blobs: Blobs | None) -> Labels:
+    """Return the labels of an import after a check, which the command made before.
 
     Raises:
         FleetmarkError: USAGE: there are no labels for the samples, or the metric does not fit them.
     """
-    best = parse_metric(model.wanted.metric)
+    parse_metric(model.wanted.metric)
     if values is None or blobs is None or not model.plan.sample.rows:
         what = f"metric {model.wanted.metric} needs samples with labels"
         raise FleetmarkError(ErrorKind.USAGE, what, "--metric", "Give --dataset and --labels")
@@ -103,7 +109,8 @@ def _check_labels(model: ImportedModel, values: StoredFile | None, blobs: Blobs 
     if len(labels) != model.plan.sample.rows:
         what = f"{len(labels):,} labels belong to {model.plan.sample.rows:,} samples"
         raise FleetmarkError(ErrorKind.USAGE, what, "--labels")
-    check_outputs(model.plan, best, labels)
+    check_outputs(model.plan, labels)
+    return labels
 
 
 def _with_earlier_options(

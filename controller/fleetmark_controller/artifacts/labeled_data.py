@@ -17,12 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleetmark_controller.artifacts.import_options import ARRAY, ArrayHead, split_pairs
-from fleetmark_controller.artifacts.import_plan import (
-    Description,
-    ImportPlan,
-    PlannedOutput,
-    plan_import,
-)
+from fleetmark_controller.artifacts.import_plan import Description, ImportPlan, plan_import
 from fleetmark_controller.artifacts.input_files import (
     PICTURES,
     FileInputs,
@@ -30,14 +25,15 @@ from fleetmark_controller.artifacts.input_files import (
     open_sizes,
     read_inputs,
 )
-from fleetmark_controller.artifacts.input_roles import FLOATS
 from fleetmark_controller.artifacts.label_files import MAX_SAMPLES, read_classes, read_labels
+from fleetmark_controller.artifacts.label_pictures import LabelPictures, label_pictures
 from fleetmark_controller.artifacts.labeled_values import (
-    LABELS,
     SAMPLES,
-    check_expected,
-    check_labels,
+    Labels,
+    check_outputs,
     parse_metric,
+    read_given_labels,
+    stored_form,
 )
 from fleetmark_controller.artifacts.model_graph import Tensor
 from fleetmark_controller.artifacts.preprocess import (
@@ -51,6 +47,7 @@ from fleetmark_controller.artifacts.preprocess import (
     typed,
 )
 from fleetmark_controller.artifacts.value_archive import MAX_BYTES, read_archive, values_error
+from fleetmark_controller.evaluation.output_metrics import OUTPUT_METRICS
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.regular_file import read_regular
 
@@ -79,7 +76,7 @@ class LabeledOptions:
 class _Samples:
     """Samples before they are prepared, and their labels."""
 
-    labels: Array
+    labels: Labels | LabelPictures
     pictures: tuple[Path, ...] = ()
     array: Array | None = None
     where: str = ""
@@ -112,7 +109,7 @@ def read_labeled_inputs(
         FleetmarkError: USAGE: an option is not valid, or a file is damaged, hostile, or does not
             fit the model.
     """
-    best = parse_metric(given.metric)
+    parse_metric(given.metric)
     tensors = {tensor.name: tensor for tensor in model.inputs}
     ((name, source),) = split_pairs("--dataset", [given.dataset], list(tensors))
     steps = parse_preprocess(given.preprocess)
@@ -138,48 +135,20 @@ def read_labeled_inputs(
         batch_axes=batch_axes,
         arrays={**others.heads, SAMPLES: ArrayHead("", (count,))},
     )
-    check_outputs(plan, best, samples.labels)
+    labels = stored_form(_fitted_labels(samples, tensor, plan, steps), plan)
+    check_outputs(plan, labels)
     values = _prepared(samples, tensor, plan, steps)
-    return FileInputs(sizes, texts, {**others.arrays, SAMPLES: values, LABELS: samples.labels})
+    return FileInputs(sizes, texts, {**others.arrays, SAMPLES: values, **labels.arrays})
 
 
-def check_outputs(plan: ImportPlan, best: int, labels: Array) -> None:
-    """Check the first output against the metric and the labels.
-
-    Args:
-        plan: the plan of the import.
-        best: number of classes that the metric takes; 0: the labels are expected outputs.
-        labels: the labels or expected outputs.
-
-    Raises:
-        FleetmarkError: USAGE: the output has too few classes, or does not fit expected outputs.
-    """
-    output = plan.outputs[0]
-    sizes = [size for axis, size in enumerate(output.sizes) if axis != output.batch_axis]
-    count = math.prod(sizes)
-    if not best:
-        _check_expected_size(output, count, labels)
-        return
-    if not sizes or not count or (count == 1 and output.dtype not in ("float32", "float16")):
-        return  # not known before a run, or the number of a class
-    if count <= best:
-        what = f"output {output.name} has {count} values per sample, too few for top-{best}"
-        raise FleetmarkError(ErrorKind.USAGE, what, "--metric")
-    largest = int(labels.max())
-    if largest >= count:
-        what = f"the labels have class {largest}, and output {output.name} has {count} classes"
-        raise FleetmarkError(ErrorKind.USAGE, what, "--labels", "The first class is 0")
-
-
-def _check_expected_size(output: PlannedOutput, count: int, expected: Array) -> None:
-    if output.dtype not in FLOATS:
-        what = f"output {output.name} is {output.dtype}, and this metric needs real numbers"
-        raise FleetmarkError(ErrorKind.USAGE, what, "--metric")
-    elements = expected.size // len(expected)
-    # A size of 0 is not known before a run.
-    if output.sizes and count and count != elements:
-        what = f"expected outputs have {elements} elements, and output {output.name} has {count}"
-        raise FleetmarkError(ErrorKind.USAGE, what, "--dataset")
+def _fitted_labels(
+    samples: _Samples, tensor: Tensor, plan: ImportPlan, steps: Preprocess
+) -> Labels:
+    """Return the labels; those that have the geometry of the pictures are prepared like these."""
+    labels = samples.labels
+    if isinstance(labels, Labels):
+        return labels
+    return labels.fitted(picture_shape(tensor.name, plan.sample.sample_shape, steps), steps)
 
 
 def _read_samples(source: Path, given: LabeledOptions) -> _Samples:
@@ -187,7 +156,7 @@ def _read_samples(source: Path, given: LabeledOptions) -> _Samples:
         if not given.labels:
             what = "a folder of pictures needs labels"
             raise FleetmarkError(ErrorKind.USAGE, what, "--dataset", "Give --labels labels.csv")
-        if not parse_metric(given.metric):
+        if given.metric in OUTPUT_METRICS:
             what = f"{given.metric} needs expected outputs, and a folder of pictures has classes"
             next_step = "Give an .npz file with x and y"
             raise FleetmarkError(ErrorKind.USAGE, what, "--metric", next_step)
@@ -204,10 +173,7 @@ def _read_samples(source: Path, given: LabeledOptions) -> _Samples:
     if set(arrays) != {"x", "y"}:
         listed = ", ".join(sorted(arrays))[:200]
         raise values_error(where, f"has the arrays {listed}, expected x and y")
-    if parse_metric(given.metric):
-        labels = check_labels(arrays["y"], where)
-    else:
-        labels = check_expected(arrays["y"], given.metric, where)
+    labels = read_given_labels(arrays["y"], given.metric, where)
     if arrays["x"].ndim < 1 or len(arrays["x"]) != len(labels):
         shape = list(arrays["x"].shape)
         raise values_error(where, f"has x {shape} and {len(labels):,} labels in y")
@@ -220,10 +186,16 @@ def _read_folder(folder: Path, given: LabeledOptions) -> _Samples:
     names = sorted(_picture_names(folder))
     if not names:
         raise values_error(str(folder), "has no pictures (.png, .jpg, .jpeg)")
+    paths = tuple(folder / name for name in names)
+    if Path(given.labels).is_dir():
+        labels_of = label_pictures(Path(given.labels), folder, paths, given.metric, given.classes)
+        return _Samples(labels_of, paths, where=str(folder))
     classes = read_classes(Path(given.classes)) if given.classes else ()
     labels = read_labels(Path(given.labels), names, classes)
     numbers = np.array([labels[name] for name in names], np.int64)
-    return _Samples(numbers, tuple(folder / name for name in names), where=str(folder))
+    return _Samples(
+        read_given_labels(numbers, given.metric, given.labels), paths, where=str(folder)
+    )
 
 
 def _picture_names(folder: Path) -> Iterator[str]:

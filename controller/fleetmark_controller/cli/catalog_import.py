@@ -55,7 +55,10 @@ def _model_options(command: Callable[..., None]) -> Callable[..., None]:
                 "with x and y.",
             ),
             click.option(
-                "--labels", default="", metavar="FILE", help="CSV file with lines FILE,CLASS."
+                "--labels",
+                default="",
+                metavar="PATH",
+                help="CSV file with lines FILE,CLASS, or a folder of label pictures.",
             ),
             click.option(
                 "--classes",
@@ -73,7 +76,7 @@ def _model_options(command: Callable[..., None]) -> Callable[..., None]:
             click.option(
                 "--metric",
                 default="",
-                help="Metric of the accuracy: top-K, mae or cosine [default: top-1].",
+                help="Metric of the accuracy: top-K, f1, miou, mae or cosine [default: top-1].",
             ),
             click.option(
                 "--batch-axis",
