@@ -19,12 +19,15 @@ from fleetmark_harness.exit_codes import BAD_INPUT, BAD_JOB, JobError
 from fleetmark_harness.job import JobSpec
 from fleetmark_harness.task import Accuracy
 from fleetmark_harness.tensors import RandomTensors
+from fleetmark_harness.token_steps import TokenSteps
 
 Array = npt.NDArray[Any]
 OUTPUT_METRICS = ("mae", "cosine")
 """Mean absolute error, and mean cosine similarity."""
 CLASS_METRICS = ("f1", "miou")
 """Macro-averaged F1, and mean intersection over union."""
+TRANSCRIPT_METRICS = ("wer", "cer")
+"""Word error rate, and character error rate."""
 _TOP = re.compile(r"top-([1-9][0-9]{0,2})")
 
 
@@ -174,6 +177,8 @@ def _own_answer(job: JobSpec, arrays: Mapping[str, Array]) -> type[RandomTensors
     labels = arrays.get(str(job.table("dataset")["labels"]))
     if metric in CLASS_METRICS or (metric == "top-1" and labels is not None and labels.ndim > 1):
         return ClassMaps
+    if metric in TRANSCRIPT_METRICS:
+        return TokenSteps
     return None
 
 

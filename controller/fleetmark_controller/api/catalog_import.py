@@ -85,13 +85,15 @@ def prepare_import(
         model = replace(model, fit=fit)
     is_replaced = request.replace or request.update
     is_same = _is_same(catalogs, catalog, model, is_replaced)
+    if labels is not None and trial is None:
+        check_outputs(model.plan, labels, is_final=True)
     if is_same or trial is None:
         return PreparedImport(model, is_replaced, is_same)
     outcome = trial(catalog, model)
     model = replace(model, footprint=outcome.footprint, plan=tried_plan(model.plan, outcome))
     if labels is not None:
         # The run may show sizes of outputs that the file leaves open.
-        check_outputs(model.plan, labels)
+        check_outputs(model.plan, labels, is_final=True)
     return PreparedImport(model, is_replaced, is_same, outcome)
 
 

@@ -25,13 +25,14 @@ from fleetmark_controller.artifacts.input_files import (
     open_sizes,
     read_inputs,
 )
-from fleetmark_controller.artifacts.label_files import MAX_SAMPLES, read_classes, read_labels
+from fleetmark_controller.artifacts.label_files import MAX_SAMPLES
 from fleetmark_controller.artifacts.label_pictures import LabelPictures, label_pictures
 from fleetmark_controller.artifacts.labeled_values import (
     SAMPLES,
     Labels,
     check_outputs,
     parse_metric,
+    read_file_labels,
     read_given_labels,
     stored_form,
 )
@@ -47,6 +48,7 @@ from fleetmark_controller.artifacts.preprocess import (
     typed,
 )
 from fleetmark_controller.artifacts.value_archive import MAX_BYTES, read_archive, values_error
+from fleetmark_controller.evaluation.metrics.names import TRANSCRIPT_METRICS
 from fleetmark_controller.evaluation.output_metrics import OUTPUT_METRICS
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.regular_file import read_regular
@@ -164,25 +166,29 @@ def _read_samples(source: Path, given: LabeledOptions) -> _Samples:
     if source.suffix.lower() != ".npz":
         what = f"{source} is neither a folder of pictures nor an .npz file"
         raise FleetmarkError(ErrorKind.USAGE, what, "--dataset")
+    has_texts = given.metric in TRANSCRIPT_METRICS
     for option, value in (("--labels", given.labels), ("--classes", given.classes)):
-        if value:
+        if value and not has_texts:
             what = "an .npz file has its labels in the array y"
             raise FleetmarkError(ErrorKind.USAGE, what, option, "Leave the option out")
     where = str(source)
     arrays = read_archive(source, where)
-    if set(arrays) != {"x", "y"}:
+    wanted = ("x",) if has_texts else ("x", "y")
+    if set(arrays) != {*wanted}:
         listed = ", ".join(sorted(arrays))[:200]
-        raise values_error(where, f"has the arrays {listed}, expected x and y")
-    labels = read_given_labels(arrays["y"], given.metric, where)
+        raise values_error(where, f"has the arrays {listed}, expected {' and '.join(wanted)}")
+    if has_texts:
+        labels = read_file_labels(given.labels, given.classes, given.metric)
+    else:
+        labels = read_given_labels(arrays["y"], given.metric, where)
     if arrays["x"].ndim < 1 or len(arrays["x"]) != len(labels):
         shape = list(arrays["x"].shape)
-        raise values_error(where, f"has x {shape} and {len(labels):,} labels in y")
+        place = given.labels if has_texts else "y"
+        raise values_error(where, f"has x {shape} and {len(labels):,} labels in {place}")
     return _Samples(labels, array=arrays["x"], where=where)
 
 
 def _read_folder(folder: Path, given: LabeledOptions) -> _Samples:
-    import numpy as np
-
     names = sorted(_picture_names(folder))
     if not names:
         raise values_error(str(folder), "has no pictures (.png, .jpg, .jpeg)")
@@ -190,12 +196,8 @@ def _read_folder(folder: Path, given: LabeledOptions) -> _Samples:
     if Path(given.labels).is_dir():
         labels_of = label_pictures(Path(given.labels), folder, paths, given.metric, given.classes)
         return _Samples(labels_of, paths, where=str(folder))
-    classes = read_classes(Path(given.classes)) if given.classes else ()
-    labels = read_labels(Path(given.labels), names, classes)
-    numbers = np.array([labels[name] for name in names], np.int64)
-    return _Samples(
-        read_given_labels(numbers, given.metric, given.labels), paths, where=str(folder)
-    )
+    labels = read_file_labels(given.labels, given.classes, given.metric, names)
+    return _Samples(labels, paths, where=str(folder))
 
 
 def _picture_names(folder: Path) -> Iterator[str]:

@@ -4,22 +4,38 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleetmark_controller.artifacts.import_plan import ImportPlan, PlannedOutput
 from fleetmark_controller.artifacts.input_roles import FLOATS
-from fleetmark_controller.artifacts.label_files import MAX_CLASSES, MAX_SAMPLES
+from fleetmark_controller.artifacts.label_files import (
+    MAX_CLASSES,
+    MAX_SAMPLES,
+    read_classes,
+    read_labels,
+)
 from fleetmark_controller.artifacts.position_labels import (
     check_positions,
     check_stored_positions,
     read_stored_positions,
     stored_positions,
 )
+from fleetmark_controller.artifacts.transcript_labels import (
+    check_steps,
+    given_transcripts,
+    stored_transcripts,
+    transcript_arrays,
+)
 from fleetmark_controller.artifacts.value_archive import read_member, values_error
-from fleetmark_controller.evaluation.metrics.names import CLASS_METRICS, METRICS
+from fleetmark_controller.evaluation.metrics.names import (
+    CLASS_METRICS,
+    METRICS,
+    TRANSCRIPT_METRICS,
+)
+from fleetmark_controller.evaluation.metrics.transcripts import Transcripts
 from fleetmark_controller.evaluation.output_metrics import COSINE, OUTPUT_METRICS, log_bytes
 from fleetmark_controller.loadgen.limits import MAX_ACCURACY_BYTES
 from fleetmark_core.errors import ErrorKind, FleetmarkError
@@ -44,10 +60,11 @@ class Labels:
     """The array `LABELS` of the archive."""
     more: Mapping[str, Array] = field(default_factory=dict)
     """Further arrays of the archive, by name."""
+    transcripts: Transcripts | None = None
 
     def __len__(self) -> int:
         """Return the number of samples."""
-        return len(self.values)
+        return len(self.transcripts.references if self.transcripts else self.values)
 
     @property
     def arrays(self) -> dict[str, Array]:
@@ -144,6 +161,32 @@ def read_given_labels(given: Array, metric: str, where: str) -> Labels:
     return Labels(metric, check_labels(given, where))
 
 
+def read_file_labels(labels: str, classes: str, metric: str, names: Sequence[str] = ()) -> Labels:
+    """Return labels in files of their own: classes or transcripts.
+
+    Args:
+        labels: value of `--labels`: a CSV file with a line for each sample; without names, a text
+            file with one transcript a line.
+        classes: value of `--classes`: names of classes, or the tokens of transcripts.
+        metric: the metric; empty: top-1.
+        names: names of the samples' files, in the order of the samples.
+
+    Raises:
+        FleetmarkError: USAGE: a file is damaged or does not fit the samples or the metric.
+    """
+    import numpy as np
+
+    if metric in TRANSCRIPT_METRICS:
+        return _transcript_labels(metric, given_transcripts(labels, classes, metric, names))
+    found = read_labels(Path(labels), names, read_classes(Path(classes)) if classes else ())
+    return read_given_labels(np.array([found[name] for name in names], np.int64), metric, labels)
+
+
+def _transcript_labels(metric: str, transcripts: Transcripts) -> Labels:
+    arrays = transcript_arrays(transcripts, LABELS)
+    return Labels(metric, arrays.pop(LABELS), arrays, transcripts)
+
+
 def stored_form(labels: Labels, plan: ImportPlan) -> Labels:
     """Return labels in the types of the archive.
 
@@ -162,6 +205,8 @@ def stored_labels(path: Path, metric: str) -> Labels:
         FleetmarkError: USAGE: it has none, or ones that are not valid.
     """
     where = "--labels"
+    if metric in TRANSCRIPT_METRICS:
+        return _transcript_labels(metric, stored_transcripts(path, LABELS, where))
     found = Labels(metric, read_member(path, LABELS, where))
     if metric in OUTPUT_METRICS:
         return replace(found, values=check_expected(found.values, metric, where))
@@ -170,12 +215,13 @@ def stored_labels(path: Path, metric: str) -> Labels:
     return replace(found, values=check_labels(found.values, where))
 
 
-def check_outputs(plan: ImportPlan, labels: Labels) -> None:
+def check_outputs(plan: ImportPlan, labels: Labels, *, is_final: bool = False) -> None:
     """Check the first output against the metric and the labels.
 
     Args:
         plan: the plan of the import.
         labels: the labels in the types of the archive.
+        is_final: True if no run will show sizes that the file leaves open.
 
     Raises:
         FleetmarkError: USAGE: the output has too few classes, or does not fit the labels.
@@ -183,6 +229,9 @@ def check_outputs(plan: ImportPlan, labels: Labels) -> None:
     output = plan.outputs[0]
     if labels.has_positions:
         check_stored_positions(labels.values, output)
+        return
+    if labels.transcripts is not None:
+        check_steps(labels.transcripts, output, is_final=is_final)
         return
     best = parse_metric(labels.metric)
     sizes = [size for axis, size in enumerate(output.sizes) if axis != output.batch_axis]

@@ -7,8 +7,12 @@ from pathlib import Path
 
 from fleetmark_controller.evaluation import accuracy, output_metrics
 from fleetmark_controller.evaluation.metrics.confusion import load_class_labels, recompute_classes
-from fleetmark_controller.evaluation.metrics.names import CLASS_METRICS
+from fleetmark_controller.evaluation.metrics.names import CLASS_METRICS, TRANSCRIPT_METRICS
 from fleetmark_controller.evaluation.metrics.stored_labels import label_axes
+from fleetmark_controller.evaluation.metrics.transcripts import (
+    load_transcripts,
+    recompute_transcripts,
+)
 from fleetmark_controller.loadgen.accuracy_log import parse_accuracy, parse_outputs
 from fleetmark_controller.loadgen.errors import IngestError
 
@@ -44,6 +48,9 @@ def recompute(
         if metric in CLASS_METRICS or _has_positions(metric, reference):
             labels = load_class_labels(reference.path, reference.key)
             return recompute_classes(metric, log, labels, expected)
+        if metric in TRANSCRIPT_METRICS:
+            texts = load_transcripts(reference.path, reference.key)
+            return recompute_transcripts(metric, log, texts, expected)
         if metric not in output_metrics.OUTPUT_METRICS:
             words = accuracy.words_of(metric)
             labels = accuracy.load_labels(reference.path, reference.key, reference.layout)

@@ -59,8 +59,12 @@ class AnswerBytes:
     data: bytes
 
 
-def parse_bytes(path: Path, size: int) -> AnswerBytes:
-    """Read an accuracy log whose answers have `size` bytes each.
+def parse_bytes(path: Path, size: int | None) -> AnswerBytes:
+    """Read an accuracy log whose answers have the same size.
+
+    Args:
+        path: the log.
+        size: bytes of an answer; None: those of the first one.
 
     Raises:
         IngestError: the file cannot be read, is too large, or is not such a log.
@@ -101,8 +105,11 @@ def parse_accuracy(path: Path, words: int = 1) -> Answers:
     return Answers(indices, classes if words == 1 else classes.reshape(-1, words))
 
 
-def _read_entries(path: Path, size: int) -> tuple[Integers, bytes]:
-    """Return the index of each entry, and the answers of all, of `size` bytes each."""
+def _read_entries(path: Path, size: int | None) -> tuple[Integers, bytes]:
+    """Return the index of each entry, and the answers of all, of `size` bytes each.
+
+    Without a size, it is that of the first answer.
+    """
     import numpy as np
 
     try:
@@ -113,6 +120,8 @@ def _read_entries(path: Path, size: int) -> tuple[Integers, bytes]:
         entries = json.loads(data.decode("utf-8"))
         if not isinstance(entries, list):
             raise IngestError("is no list")
+        if size is None:
+            size = _first_size(entries)
         pairs = [_pair(entry, number, size) for number, entry in enumerate(entries)]
     except OSError as error:
         raise IngestError(f"cannot be read: {error.strerror}", path.name) from error
@@ -122,6 +131,13 @@ def _read_entries(path: Path, size: int) -> tuple[Integers, bytes]:
         raise IngestError(error.what, path.name) from error
     indices = np.array([index for index, _ in pairs], np.int64)
     return indices, b"".join(answer for _, answer in pairs)
+
+
+def _first_size(entries: list[Any]) -> int:
+    """Return the bytes of the first answer; 1 if it is not valid, which `_pair` refuses."""
+    first = entries[0] if entries else None
+    data = first.get("data") if isinstance(first, dict) else None
+    return max(1, len(data) // 2) if isinstance(data, str) else 1
 
 
 def _pair(entry: Any, number: int, size: int) -> tuple[int, bytes]:
