@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from fleetmark_harness.adapters import Adapter
 from fleetmark_harness.class_maps import ClassMaps
+from fleetmark_harness.detections import Detections
 from fleetmark_harness.exit_codes import BAD_INPUT, BAD_JOB, JobError
 from fleetmark_harness.job import JobSpec
 from fleetmark_harness.task import Accuracy
@@ -28,6 +29,8 @@ CLASS_METRICS = ("f1", "miou")
 """Macro-averaged F1, and mean intersection over union."""
 TRANSCRIPT_METRICS = ("wer", "cer")
 """Word error rate, and character error rate."""
+DETECTION_METRICS = ("map", "map50")
+"""Mean average precision of COCO, over the IoU thresholds from 0.50 to 0.95, and at 0.50."""
 _TOP = re.compile(r"top-([1-9][0-9]{0,2})")
 
 
@@ -179,6 +182,8 @@ def _own_answer(job: JobSpec, arrays: Mapping[str, Array]) -> type[RandomTensors
         return ClassMaps
     if metric in TRANSCRIPT_METRICS:
         return TokenSteps
+    if metric in DETECTION_METRICS:
+        return Detections
     return None
 
 

@@ -7,7 +7,12 @@ from pathlib import Path
 
 from fleetmark_controller.evaluation import accuracy, output_metrics
 from fleetmark_controller.evaluation.metrics.confusion import load_class_labels, recompute_classes
-from fleetmark_controller.evaluation.metrics.names import CLASS_METRICS, TRANSCRIPT_METRICS
+from fleetmark_controller.evaluation.metrics.detection import load_boxes, recompute_detections
+from fleetmark_controller.evaluation.metrics.names import (
+    CLASS_METRICS,
+    DETECTION_METRICS,
+    TRANSCRIPT_METRICS,
+)
 from fleetmark_controller.evaluation.metrics.stored_labels import label_axes
 from fleetmark_controller.evaluation.metrics.transcripts import (
     load_transcripts,
@@ -51,6 +56,9 @@ def recompute(
         if metric in TRANSCRIPT_METRICS:
             texts = load_transcripts(reference.path, reference.key)
             return recompute_transcripts(metric, log, texts, expected)
+        if metric in DETECTION_METRICS:
+            boxes = load_boxes(reference.path, reference.key)
+            return recompute_detections(metric, log, boxes, expected)
         if metric not in output_metrics.OUTPUT_METRICS:
             words = accuracy.words_of(metric)
             labels = accuracy.load_labels(reference.path, reference.key, reference.layout)
