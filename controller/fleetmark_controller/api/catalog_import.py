@@ -14,6 +14,7 @@ from fleetmark_controller.artifacts.import_plan import ImportPlan, PlannedInput,
 from fleetmark_controller.artifacts.labeled_values import (
     Labels,
     check_outputs,
+    label_notes,
     parse_metric,
     stored_labels,
 )
@@ -80,6 +81,9 @@ def prepare_import(
         arrays=arrays,
     )
     labels = _checked_labels(model, values, blobs) if wanted.metric else None
+    if labels is not None:
+        notes = (*model.plan.notes, *label_notes(model.plan, labels))
+        model = replace(model, plan=replace(model.plan, notes=notes))
     if model.plan.dataset:
         fit = dataset_fit(catalog.get("dataset", model.plan.dataset), model.plan)
         model = replace(model, fit=fit)

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import io
 import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleetmark_controller.artifacts.labeled_values import TOP_1, Labels
+from fleetmark_controller.artifacts.picture_files import open_picture, picture_size
 from fleetmark_controller.artifacts.position_labels import check_positions
 from fleetmark_controller.artifacts.preprocess import PictureShape, Preprocess, place_picture
 from fleetmark_controller.artifacts.value_archive import MAX_BYTES, values_error
 from fleetmark_controller.evaluation.metrics.names import CLASS_METRICS
 from fleetmark_core.errors import ErrorKind, FleetmarkError
-from fleetmark_core.regular_file import read_regular
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    from PIL.Image import Image
 
     Array = npt.NDArray[Any]
 
-_MAX_PICTURE_BYTES = 64 << 20
-_MAX_PIXELS = 100_000_000
 _UNCOUNTED = 255
 _MODES = ("L", "P", "1", "I;16", "I;16B", "I;16L", "I")
 
@@ -103,23 +98,13 @@ def label_pictures(
     return LabelPictures(metric, found, tuple(pictures))
 
 
-def picture_size(path: Path) -> tuple[int, int]:
-    """Return width and height of a picture.
-
-    Raises:
-        FleetmarkError: USAGE: it is not a picture.
-    """
-    with _opened(path, ("PNG", "JPEG")) as opened:
-        return opened.width, opened.height
-
-
 def _read_label(path: Path, picture: Path, shape: PictureShape, steps: Preprocess) -> Array:
     import numpy as np
     from PIL import Image
 
     where = str(path)
     try:
-        with _opened(path, ("PNG",)) as opened:
+        with open_picture(path, ("PNG",)) as opened:
             if opened.mode not in _MODES:
                 what = f"has the channels {opened.mode}, expected one: the number of the class"
                 raise values_error(where, what)
@@ -136,20 +121,3 @@ def _read_label(path: Path, picture: Path, shape: PictureShape, steps: Preproces
         values = values.astype(np.int32)
     placed = place_picture(Image.fromarray(values), shape, steps, _UNCOUNTED, is_smooth=False)
     return np.asarray(placed, np.int32)
-
-
-def _opened(path: Path, formats: tuple[str, ...]) -> Image:
-    from PIL import Image
-
-    where = str(path)
-    try:
-        data = read_regular(path, _MAX_PICTURE_BYTES)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            opened = Image.open(io.BytesIO(data), formats=formats)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Warning) as error:
-        text = re.sub(r"\s+", " ", str(error))
-        raise values_error(where, f"is not a {formats[0]} picture: {text}"[:300]) from error
-    if opened.width * opened.height > _MAX_PIXELS:
-        raise values_error(where, f"has more than {_MAX_PIXELS:,} pixels")
-    return opened

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fleetmark_controller.artifacts.box_labels import PictureBoxes, read_coco
 from fleetmark_controller.artifacts.import_options import ARRAY, ArrayHead, split_pairs
 from fleetmark_controller.artifacts.import_plan import Description, ImportPlan, plan_import
 from fleetmark_controller.artifacts.input_files import (
@@ -40,6 +41,7 @@ from fleetmark_controller.artifacts.model_graph import Tensor
 from fleetmark_controller.artifacts.preprocess import (
     OPTION,
     Preprocess,
+    find_picture_shape,
     fit_picture,
     open_picture_shape,
     parse_preprocess,
@@ -48,7 +50,7 @@ from fleetmark_controller.artifacts.preprocess import (
     typed,
 )
 from fleetmark_controller.artifacts.value_archive import MAX_BYTES, read_archive, values_error
-from fleetmark_controller.evaluation.metrics.names import TRANSCRIPT_METRICS
+from fleetmark_controller.evaluation.metrics.names import DETECTION_METRICS, TRANSCRIPT_METRICS
 from fleetmark_controller.evaluation.output_metrics import OUTPUT_METRICS
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.regular_file import read_regular
@@ -65,20 +67,21 @@ _MAX_PIXELS = 100_000_000
 
 @dataclass(frozen=True)
 class LabeledOptions:
-    """Values of the options `--dataset`, `--labels`, `--classes`, `--preprocess`, `--metric`."""
+    """Values of the options of labeled samples, from `--dataset` to `--detections`."""
 
     dataset: str
     labels: str = ""
     classes: str = ""
     preprocess: str = ""
     metric: str = ""
+    detections: str = ""
 
 
 @dataclass(frozen=True)
 class _Samples:
     """Samples before they are prepared, and their labels."""
 
-    labels: Labels | LabelPictures
+    labels: Labels | LabelPictures | PictureBoxes
     pictures: tuple[Path, ...] = ()
     array: Array | None = None
     where: str = ""
@@ -137,20 +140,28 @@ def read_labeled_inputs(
         batch_axes=batch_axes,
         arrays={**others.heads, SAMPLES: ArrayHead("", (count,))},
     )
-    labels = stored_form(_fitted_labels(samples, tensor, plan, steps), plan)
+    labels = _fitted_labels(samples, tensor, plan, steps, given)
     check_outputs(plan, labels)
     values = _prepared(samples, tensor, plan, steps)
     return FileInputs(sizes, texts, {**others.arrays, SAMPLES: values, **labels.arrays})
 
 
 def _fitted_labels(
-    samples: _Samples, tensor: Tensor, plan: ImportPlan, steps: Preprocess
+    samples: _Samples, tensor: Tensor, plan: ImportPlan, steps: Preprocess, given: LabeledOptions
 ) -> Labels:
-    """Return the labels; those that have the geometry of the pictures are prepared like these."""
-    labels = samples.labels
-    if isinstance(labels, Labels):
-        return labels
-    return labels.fitted(picture_shape(tensor.name, plan.sample.sample_shape, steps), steps)
+    """Return the labels as they are stored; those of places in pictures are prepared like these."""
+    labels, size = samples.labels, None
+    if samples.is_pictures:
+        shape = picture_shape(tensor.name, plan.sample.sample_shape, steps)
+        size = (shape.width, shape.height)
+        if isinstance(labels, PictureBoxes):
+            labels = Labels(given.metric, labels.fitted(shape, steps))
+        elif isinstance(labels, LabelPictures):
+            labels = labels.fitted(shape, steps)
+    elif (found := find_picture_shape(plan.sample.sample_shape, steps)) is not None:
+        size = (found.width, found.height)
+    assert isinstance(labels, Labels)
+    return stored_form(labels, plan, given.detections, size)
 
 
 def _read_samples(source: Path, given: LabeledOptions) -> _Samples:
@@ -196,6 +207,9 @@ def _read_folder(folder: Path, given: LabeledOptions) -> _Samples:
     if Path(given.labels).is_dir():
         labels_of = label_pictures(Path(given.labels), folder, paths, given.metric, given.classes)
         return _Samples(labels_of, paths, where=str(folder))
+    if given.metric in DETECTION_METRICS:
+        boxes = read_coco(Path(given.labels), folder, paths, given.classes)
+        return _Samples(boxes, paths, where=str(folder))
     labels = read_file_labels(given.labels, given.classes, given.metric, names)
     return _Samples(labels, paths, where=str(folder))
 

@@ -9,6 +9,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fleetmark_controller.artifacts.box_labels import checked_boxes, given_boxes
+from fleetmark_controller.artifacts.detection_outputs import (
+    SPEC,
+    check_detections,
+    describe_detections,
+    resolve_detections,
+)
 from fleetmark_controller.artifacts.import_plan import ImportPlan, PlannedOutput
 from fleetmark_controller.artifacts.input_roles import FLOATS
 from fleetmark_controller.artifacts.label_files import (
@@ -32,6 +39,7 @@ from fleetmark_controller.artifacts.transcript_labels import (
 from fleetmark_controller.artifacts.value_archive import read_member, values_error
 from fleetmark_controller.evaluation.metrics.names import (
     CLASS_METRICS,
+    DETECTION_METRICS,
     METRICS,
     TRANSCRIPT_METRICS,
 )
@@ -156,6 +164,8 @@ def read_given_labels(given: Array, metric: str, where: str) -> Labels:
     metric = metric or TOP_1
     if metric in OUTPUT_METRICS:
         return Labels(metric, check_expected(given, metric, where))
+    if metric in DETECTION_METRICS:
+        return Labels(metric, given_boxes(given, where))
     if metric in CLASS_METRICS or (metric == TOP_1 and given.ndim > 1):
         return Labels(metric, check_positions(given, metric, where))
     return Labels(metric, check_labels(given, where))
@@ -187,12 +197,25 @@ def _transcript_labels(metric: str, transcripts: Transcripts) -> Labels:
     return Labels(metric, arrays.pop(LABELS), arrays, transcripts)
 
 
-def stored_form(labels: Labels, plan: ImportPlan) -> Labels:
+def stored_form(
+    labels: Labels, plan: ImportPlan, detections: str = "", size: tuple[int, int] | None = None
+) -> Labels:
     """Return labels in the types of the archive.
 
+    Args:
+        labels: the labels.
+        plan: the plan of the import.
+        detections: value of `--detections`.
+        size: width and height of the pictures that the input takes; None if it takes none.
+
     Raises:
-        FleetmarkError: USAGE: the first output does not fit them.
+        FleetmarkError: USAGE: an output does not fit them.
     """
+    if labels.metric in DETECTION_METRICS:
+        return replace(labels, more={SPEC: resolve_detections(detections, plan.outputs, size)})
+    if detections:
+        what = f"{labels.metric} needs no boxes"
+        raise FleetmarkError(ErrorKind.USAGE, what, "--detections", "Leave the option out")
     if labels.has_positions:
         return replace(labels, values=stored_positions(labels.values, plan.outputs[0]))
     return labels
@@ -208,11 +231,21 @@ def stored_labels(path: Path, metric: str) -> Labels:
     if metric in TRANSCRIPT_METRICS:
         return _transcript_labels(metric, stored_transcripts(path, LABELS, where))
     found = Labels(metric, read_member(path, LABELS, where))
+    if metric in DETECTION_METRICS:
+        spec = read_member(path, SPEC, where)
+        return replace(found, values=checked_boxes(found.values, where), more={SPEC: spec})
     if metric in OUTPUT_METRICS:
         return replace(found, values=check_expected(found.values, metric, where))
     if found.has_positions:
         return replace(found, values=read_stored_positions(found.values, where))
     return replace(found, values=check_labels(found.values, where))
+
+
+def label_notes(plan: ImportPlan, labels: Labels) -> tuple[str, ...]:
+    """Return notes on how the outputs are compared with the labels."""
+    if labels.metric in DETECTION_METRICS:
+        return (describe_detections(labels.more[SPEC], plan.outputs),)
+    return ()
 
 
 def check_outputs(plan: ImportPlan, labels: Labels, *, is_final: bool = False) -> None:
@@ -232,6 +265,9 @@ def check_outputs(plan: ImportPlan, labels: Labels, *, is_final: bool = False) -
         return
     if labels.transcripts is not None:
         check_steps(labels.transcripts, output, is_final=is_final)
+        return
+    if labels.metric in DETECTION_METRICS:
+        check_detections(labels.more[SPEC], plan.outputs)
         return
     best = parse_metric(labels.metric)
     sizes = [size for axis, size in enumerate(output.sizes) if axis != output.batch_axis]

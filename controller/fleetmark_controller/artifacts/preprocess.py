@@ -133,6 +133,14 @@ def picture_shape(name: str, sizes: tuple[int, ...], steps: Preprocess) -> Pictu
     return shape
 
 
+def find_picture_shape(sizes: tuple[int, ...], steps: Preprocess) -> PictureShape | None:
+    """Return the shape of the pictures that an input takes; None if it is not clear."""
+    try:
+        return picture_shape("", sizes, steps)
+    except FleetmarkError:
+        return None
+
+
 def open_picture_shape(tensor: Tensor, steps: Preprocess) -> tuple[int, ...]:
     """Return the shape of an input with open dimensions that the steps give; empty if none."""
     sizes = tensor.shape
