@@ -68,7 +68,7 @@ class RandomTensors:
             raise JobError(
                 BAD_INPUT, "neither the model nor its component defines the shape of the input"
             )
-        self.run: Callable[[Any], Array] = adapter.run
+        self.run: Callable[[Any], Any] = adapter.run
         self._adapter, self._batch_size = adapter, batch_size
         seed, arrays = int(dataset.get("seed", 0)), arrays or {}
         self._first: Source

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -226,7 +225,8 @@ def _box(entry: Mapping[str, Any], at: str, where: str, numbers: Mapping[str | i
 
 def _is_size(value: object) -> bool:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and math.isfinite(value) and abs(value) < 1e9  # type: ignore[arg-type]
+    # False for NaN, too.
+    return is_number and -1e9 < value < 1e9  # type: ignore[operator]
 
 
 def _id(value: object, at: str, where: str) -> str | int:
