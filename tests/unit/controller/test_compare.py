@@ -178,12 +178,17 @@ def test_accuracies_of_different_metrics_are_not_compared() -> None:
 
 
 def test_the_direction_of_a_metric_is_named() -> None:
-    for metric, better in (("mae", "lower"), ("miou", "higher"), ("top-1", "higher")):
+    for metric, better in (
+        ("mae", "lower"),
+        ("wer", "lower"),
+        ("map", "higher"),
+        ("top-1", "higher"),
+    ):
         sides = results(FAST, accuracy_metric=metric), results(SLOW, accuracy_metric=metric)
         verdicts = compare_pairings(match(parse("c1"), sides[0], parse("c2"), sides[1]))
         assert {render.plain(one, [])["accuracy_better"] for one in verdicts} == {better}
         lines = "\n".join(render.notes(verdicts, (), ()))
-        assert ("lower is better with mae" in lines) is (metric == "mae")
+        assert (f"lower is better with {metric}." in lines) is (better == "lower")
     (verdict,) = compare_pairings(match(parse("c1"), results(FAST), parse("c2"), results(SLOW)))
     assert render.plain(verdict, [])["accuracy_better"] is None
 

@@ -291,10 +291,11 @@ def test_an_accuracy_that_is_not_a_share_is_no_percentage() -> None:
     report = report_data.build([], rows)
     (only,) = report.configurations
     assert (only.accuracy_unit, report.accuracies) == ("mae (lower is better)", [])
-    for metric in ("f1", "miou", "cosine"):
+    for metric, lower in (("f1", ""), ("map", ""), ("cosine", ""), ("wer", " (lower is better)")):
         rows = repeated([(3.0, "VALID")], accuracy=0.25, accuracy_metric=metric)
         report = report_data.build([], rows)
-        assert (report.configurations[0].accuracy_unit, report.accuracies) == (metric, [])
+        unit = f"{metric}{lower}"
+        assert (report.configurations[0].accuracy_unit, report.accuracies) == (unit, [])
     rows = repeated([(3.0, "VALID")], accuracy=0.25, accuracy_metric="top-5")
     report = report_data.build([], rows)
     assert (report.configurations[0].accuracy_unit, report.accuracies) == ("%", [0.25])

@@ -187,7 +187,7 @@ def mean_precision(answers: Array, labels: Array, thresholds: Array) -> float:
             one.scores.append(detected[:, 0])
             one.hits.append(hits)
             one.ignored.append(ignored)
-    return float(np.mean([_precisions(one, len(thresholds)) for one in classes.values()]))
+    return float(np.mean([_mean_of_class(one, len(thresholds)) for one in classes.values()]))
 
 
 def overlaps(detected: Array, boxes: Array, is_crowd: Array) -> Array:
@@ -253,14 +253,14 @@ def match_boxes(
     return hits, ignored
 
 
-def _precisions(one: _OfClass, thresholds: int) -> Array:
-    """Return the precision [thresholds, recalls] of a class."""
+def _mean_of_class(one: _OfClass, thresholds: int) -> float:
+    """Return the mean precision of a class over all thresholds and recalls."""
     import numpy as np
 
     recalls = np.linspace(0.0, 1.0, 101)
     found = np.zeros((thresholds, len(recalls)))
     if not one.scores:
-        return found
+        return 0.0
     order = np.argsort(-np.concatenate(one.scores), kind="stable")
     hits = np.concatenate(one.hits, axis=1)[:, order]
     ignored = np.concatenate(one.ignored, axis=1)[:, order]
@@ -273,4 +273,4 @@ def _precisions(one: _OfClass, thresholds: int) -> Array:
         places = np.searchsorted(recall[number], recalls, side="left")
         is_reached = places < len(order)
         found[number, is_reached] = highest[number, places[is_reached]]
-    return found
+    return float(found.mean())
