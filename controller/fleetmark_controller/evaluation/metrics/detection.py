@@ -15,8 +15,6 @@ Detections of classes without label are not counted, as in COCOeval.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,18 +42,6 @@ LABEL_COLUMNS = ("class", "x1", "y1", "x2", "y2", "crowd")
 """The float64 of each box of the labels. A row of class -1 is unused."""
 ANSWER_BYTES = 4 * MAX_DETECTIONS * len(ANSWER_COLUMNS)
 _FEWEST_PIXELS = 2.0
-
-
-@dataclass
-class _OfClass:
-    """Matches of the detections of a class."""
-
-    labels: int = 0
-    """Labels that are not a crowd."""
-    scores: list[Array] = field(default_factory=list)
-    hits: list[Array] = field(default_factory=list)
-    """For each picture [thresholds, detections]."""
-    ignored: list[Array] = field(default_factory=list)
 
 
 def check_boxes(labels: Array) -> str:
@@ -163,31 +149,37 @@ def mean_precision(answers: Array, labels: Array, thresholds: Array) -> float:
     """
     import numpy as np
 
-    classes: dict[int, _OfClass] = defaultdict(_OfClass)
-    counted = labels[(labels[..., 0] >= 0) & (labels[..., 5] == 0)][:, 0].astype(np.int64)
-    for number, count in zip(*np.unique(counted, return_counts=True), strict=True):
-        classes[int(number)].labels = int(count)
-    if not classes:
+    counted = labels[(labels[..., 0] >= 0) & (labels[..., 5] == 0)][:, 0]
+    classes, counts = np.unique(counted, return_counts=True)
+    if not classes.size:
         raise IngestError("the answered samples have no box that is counted", LOG)
-    for found, wanted in zip(answers, labels, strict=True):
-        used = found[found[:, 1] >= 0]
-        used = used[np.argsort(-used[:, 0], kind="stable")]
-        own = wanted[wanted[:, 0] >= 0]
-        for number in np.unique(used[:, 1]).astype(np.int64).tolist():
-            if number not in classes:
+    order = np.argsort(-answers[..., 0], axis=1, kind="stable")
+    answers = np.take_along_axis(answers, order[..., None], 1)
+    hits = np.zeros((*answers.shape[:2], len(thresholds)), bool)
+    ignored = np.zeros_like(hits)
+    for sample, (found, wanted) in enumerate(zip(answers, labels, strict=True)):
+        # Only classes with labels in this picture can have a match.
+        for number in np.unique(wanted[wanted[:, 0] >= 0][:, 0]):
+            places = np.flatnonzero(found[:, 1] == number)
+            if not places.size:
                 continue
-            detected = used[used[:, 1] == number]
-            boxes = own[own[:, 0] == number]
+            boxes = wanted[wanted[:, 0] == number]
             # Crowds are matched last.
             boxes = boxes[np.argsort(boxes[:, 5], kind="stable")]
-            hits, ignored = match_boxes(
-                detected[:, 2:6], boxes[:, 1:5], boxes[:, 5] == 1, thresholds
-            )
-            one = classes[number]
-            one.scores.append(detected[:, 0])
-            one.hits.append(hits)
-            one.ignored.append(ignored)
-    return float(np.mean([_mean_of_class(one, len(thresholds)) for one in classes.values()]))
+            matched = match_boxes(found[places, 2:6], boxes[:, 1:5], boxes[:, 5] == 1, thresholds)
+            hits[sample, places], ignored[sample, places] = (part.T for part in matched)
+    # By class, and the highest score first; equal ones in the order of the pictures.
+    is_used = answers[..., 1] >= 0
+    numbers, scores = answers[is_used][:, 1], answers[is_used][:, 0]
+    order = np.lexsort((-scores, numbers))
+    hits, ignored, numbers = hits[is_used][order], ignored[is_used][order], numbers[order]
+    starts = np.searchsorted(numbers, classes, side="left").tolist()
+    ends = np.searchsorted(numbers, classes, side="right").tolist()
+    means = [
+        _mean_of_class(hits[start:end].T, ignored[start:end].T, count)
+        for start, end, count in zip(starts, ends, counts.tolist(), strict=True)
+    ]
+    return float(np.mean(means))
 
 
 def overlaps(detected: Array, boxes: Array, is_crowd: Array) -> Array:
@@ -253,24 +245,27 @@ def match_boxes(
     return hits, ignored
 
 
-def _mean_of_class(one: _OfClass, thresholds: int) -> float:
-    """Return the mean precision of a class over all thresholds and recalls."""
+def _mean_of_class(hits: Array, ignored: Array, labels: int) -> float:
+    """Return the mean precision of a class over all thresholds and recalls.
+
+    Args:
+        hits: detections that are matched [thresholds, detections], the highest score first.
+        ignored: those that are matched with a crowd.
+        labels: number of labels that are not a crowd.
+    """
     import numpy as np
 
-    recalls = np.linspace(0.0, 1.0, 101)
-    found = np.zeros((thresholds, len(recalls)))
-    if not one.scores:
+    if not hits.size:
         return 0.0
-    order = np.argsort(-np.concatenate(one.scores), kind="stable")
-    hits = np.concatenate(one.hits, axis=1)[:, order]
-    ignored = np.concatenate(one.ignored, axis=1)[:, order]
+    recalls = np.linspace(0.0, 1.0, 101)
+    found = np.zeros((len(hits), len(recalls)))
     right = np.cumsum(hits & ~ignored, axis=1, dtype=np.float64)
     wrong = np.cumsum(~hits & ~ignored, axis=1, dtype=np.float64)
-    recall = right / one.labels
+    recall = right / labels
     precision = right / (right + wrong + np.spacing(1))
     highest = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    for number in range(thresholds):
+    for number in range(len(hits)):
         places = np.searchsorted(recall[number], recalls, side="left")
-        is_reached = places < len(order)
+        is_reached = places < hits.shape[1]
         found[number, is_reached] = highest[number, places[is_reached]]
     return float(found.mean())
