@@ -14,14 +14,23 @@ import numpy as np
 import numpy.typing as npt
 
 from fleetmark_harness.adapters import Adapter
+from fleetmark_harness.class_maps import ClassMaps
+from fleetmark_harness.detections import Detections
 from fleetmark_harness.exit_codes import BAD_INPUT, BAD_JOB, JobError
 from fleetmark_harness.job import JobSpec
 from fleetmark_harness.task import Accuracy
 from fleetmark_harness.tensors import RandomTensors
+from fleetmark_harness.token_steps import TokenSteps
 
 Array = npt.NDArray[Any]
 OUTPUT_METRICS = ("mae", "cosine")
 """Mean absolute error, and mean cosine similarity."""
+CLASS_METRICS = ("f1", "miou")
+"""Macro-averaged F1, and mean intersection over union."""
+TRANSCRIPT_METRICS = ("wer", "cer")
+"""Word error rate, and character error rate."""
+DETECTION_METRICS = ("map", "map50")
+"""Mean average precision of COCO, over the IoU thresholds from 0.50 to 0.95, and at 0.50."""
 _TOP = re.compile(r"top-([1-9][0-9]{0,2})")
 
 
@@ -150,9 +159,36 @@ def labeled_task(
     Raises:
         JobError: BAD_JOB: the metric is not known; BAD_INPUT: the data set does not fit.
     """
-    metric = job.table("benchmark").get("quality", {}).get("metric")
-    chosen = ExpectedOutputs if metric in OUTPUT_METRICS else LabeledTensors
+    metric = _metric(job)
+    chosen = _own_answer(job, arrays)
+    if chosen is None:
+        chosen = ExpectedOutputs if metric in OUTPUT_METRICS else LabeledTensors
     return chosen(job, adapter, batch_size, arrays)
+
+
+def times_answers(job: JobSpec, arrays: Mapping[str, Array]) -> bool:
+    """Return whether a performance run computes the answers of the metric, too.
+
+    The other metrics take the highest output, or the output as it is.
+    """
+    return _own_answer(job, arrays) is not None
+
+
+def _own_answer(job: JobSpec, arrays: Mapping[str, Array]) -> type[RandomTensors] | None:
+    """Return the task of a metric whose answers need more than the highest output."""
+    metric = _metric(job)
+    labels = arrays.get(str(job.table("dataset")["labels"]))
+    if metric in CLASS_METRICS or (metric == "top-1" and labels is not None and labels.ndim > 1):
+        return ClassMaps
+    if metric in TRANSCRIPT_METRICS:
+        return TokenSteps
+    if metric in DETECTION_METRICS:
+        return Detections
+    return None
+
+
+def _metric(job: JobSpec) -> str:
+    return str(job.table("benchmark").get("quality", {}).get("metric"))
 
 
 def sample_rows(outputs: Any, axis: int | None) -> Array:

@@ -55,15 +55,16 @@ class Task(Protocol):
         """
         ...
 
-    def score(self, answers: npt.NDArray[Any]) -> Accuracy:
-        """Return the accuracy of the answers to all samples, in the order of the data set."""
+    def score(self, answers: npt.NDArray[Any]) -> Accuracy | None:
+        """Return the accuracy of the answers to all samples, in the order of the data set.
+
+        None: only the controller computes the metric.
+        """
         ...
 
 
 def empty_answers(task: Task, count: int) -> Array:
-    """Return an array for the answers to `count` samples, filled with -1.
-
-    The type of an element has 4 bytes.
-    """
+    """Return an array for the answers to `count` samples, filled with -1, or 255 in bytes."""
     shape = tuple(getattr(task, "answer_shape", ()))
-    return np.full((count, *shape), -1, getattr(task, "answer_dtype", np.int32))
+    dtype = np.dtype(getattr(task, "answer_dtype", np.int32))
+    return np.full((count, *shape), 255 if dtype == np.uint8 else -1, dtype)

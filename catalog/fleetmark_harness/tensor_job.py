@@ -7,7 +7,7 @@ from dataclasses import replace
 from fleetmark_harness.adapters import Adapter, open_job_model
 from fleetmark_harness.exit_codes import BAD_JOB, JobError
 from fleetmark_harness.job import JobSpec
-from fleetmark_harness.labeled_tensors import labeled_task
+from fleetmark_harness.labeled_tensors import labeled_task, times_answers
 from fleetmark_harness.sample_values import STORED, stored_arrays
 from fleetmark_harness.tensors import RandomTensors, with_values
 
@@ -26,6 +26,6 @@ def load(job: JobSpec, batch_size: int) -> tuple[Adapter, RandomTensors]:
     model = with_values(job.table("model"), arrays, int(dataset.get("seed", 0)))
     job = replace(job, job={**job.job, "model": model})
     adapter = open_job_model(job, batch_size)
-    if job.mode == "accuracy":
+    if job.mode == "accuracy" or (has_labels and times_answers(job, arrays)):
         return adapter, labeled_task(job, adapter, batch_size, arrays)
     return adapter, RandomTensors(job, adapter, batch_size, arrays)

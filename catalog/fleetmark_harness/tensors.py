@@ -68,7 +68,7 @@ class RandomTensors:
             raise JobError(
                 BAD_INPUT, "neither the model nor its component defines the shape of the input"
             )
-        self.run: Callable[[Any], Array] = adapter.run
+        self.run: Callable[[Any], Any] = adapter.run
         self._adapter, self._batch_size = adapter, batch_size
         seed, arrays = int(dataset.get("seed", 0)), arrays or {}
         self._first: Source
@@ -116,7 +116,7 @@ class RandomTensors:
         cut: Array = np.take(output, range(count), axis)
         return cut
 
-    def answer(self, outputs: Any) -> npt.NDArray[np.integer[Any]]:
+    def answer(self, outputs: Any) -> Array:
         """Return the index of the highest output of each sample, so that the output is read.
 
         The batch is the axis that the component names, or else the first axis of the output that
@@ -143,7 +143,7 @@ class RandomTensors:
             return int(known)
         return sizes.index(self._batch_size) if self._batch_size in sizes else -1
 
-    def score(self, answers: Array) -> Accuracy:
+    def score(self, answers: Array) -> Accuracy | None:
         """Raise an error, because the samples have no labels.
 
         Raises:

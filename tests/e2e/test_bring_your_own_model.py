@@ -88,9 +88,11 @@ def write_labeled(folder: Path) -> None:
     (folder / "labels.csv").write_text("".join(f"{n}.png,kind {n}\n" for n in range(5)))
     (folder / "names.txt").write_text("".join(f"kind {n}\n" for n in range(10)))
     write_sound_and_texts(folder)
+    write_masks_texts_and_boxes(folder)
 
 
 def write_sound_and_texts(folder: Path) -> None:
+    """Write the models and samples of the sections about sound and texts."""
     (folder / "my-speech.onnx").write_bytes(sound_classifier(floats(8000, 3)))
     (folder / "sounds").mkdir()
     for number, rate_hz in enumerate((16000, 44100, 8000)):
@@ -110,6 +112,39 @@ def write_sound_and_texts(folder: Path) -> None:
         token_type_ids=0 * tokens,
         y=np.array([0, 2]),
     )
+
+
+def write_masks_texts_and_boxes(folder: Path) -> None:
+    """Write the models and labels of the sections about classes of positions to boxes."""
+    for name, axes in (("my-segmenter", (3, 8, 8)), ("my-recognizer", (6, 4))):
+        ends = [Value(end, "float32", ["n", *axes]) for end in "xy"]
+        (folder / f"{name}.onnx").write_bytes(
+            onnx_model([Op("Relu", ["x"], "y")], *([e] for e in ends))
+        )
+    boxes = onnx_model(
+        [
+            Op("GlobalAveragePool", ["images"], "p"),
+            Op("Flatten", ["p"], "f"),
+            Op("MatMul", ["f", "w"], "r"),
+            Op("Reshape", ["r", "s"], "y"),
+        ],
+        [Value("images", "float32", ["n", 3, 32, 32])],
+        [Value("y", "float32", ["n", 2, 6])],
+        {"w": floats(3, 12), "s": np.array([-1, 2, 6])},
+    )
+    (folder / "my-boxes.onnx").write_bytes(boxes)
+    (folder / "masks").mkdir()
+    for number in range(5):
+        Image.new("L", (20, 10), number % 3).save(folder / f"masks/{number}.png")
+    np.savez(folder / "speech.npz", x=np.ones((2, 6, 4), np.float32))
+    (folder / "transcripts.txt").write_text("a b\nb\n")
+    (folder / "tokens.txt").write_text("<blank>\na\nb\n|\n")
+    document = {
+        "images": [{"id": number, "file_name": f"{number}.png"} for number in range(5)],
+        "categories": [{"id": 1, "name": "kind 0"}],
+        "annotations": [{"image_id": 0, "category_id": 1, "bbox": [2, 2, 9, 5]}],
+    }
+    (folder / "boxes.json").write_text(json.dumps(document))
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +186,7 @@ def test_the_document(fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         *("my-classifier", "my-encoder", "my-tagger", "my-regressor", "my-hands-detector"),
         *("my-photo", "my-text", "my-large", "my-fp32", "my-int8", "my-tabular"),
         *("my-regression", "my-speech", "my-sentiment", "my-tokens"),
+        *("my-regression", "my-segmenter", "my-recognizer", "my-boxes"),
     }
 
 

@@ -188,6 +188,76 @@ def test_top_k_of_a_quantized_tflite_model(
     assert wanted["top-1"] < wanted["top-2"]
 
 
+def rectified(*sizes: int) -> bytes:
+    """Return a model whose output is its input, if that is not negative."""
+    axes = ["batch", *sizes]
+    return onnx_model(
+        [Op("Relu", ["x"], "y")], [Value("x", "float32", axes)], [Value("y", "float32", axes)]
+    )
+
+
+def write_scores(folder: Path) -> dict[str, tuple[bytes, tuple[str, ...], float]]:
+    """Write samples that are scores; return model, options and value of each metric."""
+    draw = np.random.default_rng(7)
+    labels = draw.integers(-1, 4, (20, 5, 6))
+    scores = draw.random((20, 4, 5, 6)).astype(np.float32)
+    np.savez(folder / "maps.npz", x=scores, y=labels)
+    found, counted = scores.argmax(axis=1), labels >= 0
+    both = [np.sum((found == one) & (labels == one)) for one in range(4)]
+    sums = [np.sum((found == one) & counted) + np.sum(labels == one) for one in range(4)]
+    pairs = list(zip(both, sums, strict=True))
+    maps = ("--dataset", "maps.npz")
+    model = rectified(4, 5, 6)
+    made = {
+        "f1": (model, maps, float(np.mean([2 * hits / size for hits, size in pairs]))),
+        "miou": (model, maps, float(np.mean([hits / (size - hits) for hits, size in pairs]))),
+        "top-1": (model, maps, float(np.sum(both) / np.sum(counted))),
+    }
+    # Four steps of the tokens blank, a, b and space.
+    tokens = np.array([[1, 1, 0, 1], [1, 3, 2, 2], [0, 0, 0, 0]])
+    np.savez(folder / "steps.npz", x=np.eye(4, dtype=np.float32)[tokens])
+    (folder / "texts.txt").write_text("aa\na a\nb\n")
+    (folder / "tokens.txt").write_text("<blank>\na\nb\n|\n")
+    texts = ("--dataset", "steps.npz", "--labels", "texts.txt", "--classes", "tokens.txt")
+    made["wer"] = (rectified(4, 4), texts, 2 / 4)
+    made["cer"] = (rectified(4, 4), texts, 2 / 6)
+    # One box is found, one is found by half, one is missed, and one is wrong.
+    boxes = np.array([[[0, 0, 0, 10, 10], [1, 0, 0, 10, 10]], [[0, 5, 5, 9, 9], [-1] * 5]])
+    rows = np.zeros((2, 3, 6), np.float32)
+    rows[0, :2] = [[0, 0, 10, 10, 0.9, 0], [0, 0, 10, 7, 0.8, 1]]
+    rows[1, 0] = [0, 0, 2, 2, 0.7, 0]
+    np.savez(folder / "boxes.npz", x=rows, y=boxes.astype(np.float32))
+    # Class 0 has the recall 1/2; class 1 is found up to an IoU of 0.7.
+    half = 51 / 101
+    made["map"] = (rectified(3, 6), ("--dataset", "boxes.npz"), (half + 5 / 10) / 2)
+    made["map50"] = (rectified(3, 6), ("--dataset", "boxes.npz"), (half + 1) / 2)
+    return made
+
+
+def test_metrics_of_positions_transcripts_and_boxes(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = write_scores(tmp_path)
+    for metric, (model, options, _) in made.items():
+        Path("scores.onnx").write_bytes(model)
+        shown = done(
+            fleet,
+            *("catalog", "import", "scores.onnx", "--name", f"scores-{metric}", "--no-trial"),
+            *(*options, "--metric", metric),
+        )
+        assert ("boxes are output y as xyxy in pixels" in shown) is metric.startswith("map")
+    for metric, (_, _, wanted) in made.items():
+        done(fleet, "schedule", f"scores-{metric}", "--wait")
+        rows = results(fleet, f"scores-{metric}")
+        assert {row["scenario"] for row in rows} == {"SingleStream", "Offline"}
+        for row in rows:
+            assert (row["accuracy_metric"], row["accuracy"]) == (metric, pytest.approx(wanted))
+            assert row["metric_value"] > 0
+    reasons = fleet.query("SELECT condition_reasons FROM runs WHERE mode = 'accuracy'")
+    assert not any("accuracy_claim" in str(row) for row in reasons)
+
+
 def test_whole_outputs_of_a_regression(
     fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

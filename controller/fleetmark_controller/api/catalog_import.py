@@ -11,8 +11,13 @@ from fleetmark_catalog.load import Catalog
 from fleetmark_controller.artifacts.catalog_registry import Catalogs
 from fleetmark_controller.artifacts.import_components import SPEED, ImportRequest, StoredFile
 from fleetmark_controller.artifacts.import_plan import ImportPlan, PlannedInput, PlannedOutput
-from fleetmark_controller.artifacts.labeled_data import check_outputs
-from fleetmark_controller.artifacts.labeled_values import parse_metric, stored_labels
+from fleetmark_controller.artifacts.labeled_values import (
+    Labels,
+    check_outputs,
+    label_notes,
+    parse_metric,
+    stored_labels,
+)
 from fleetmark_controller.artifacts.model_import import (
     ImportedModel,
     component_of,
@@ -75,27 +80,34 @@ def prepare_import(
         values=values,
         arrays=arrays,
     )
-    if wanted.metric:
-        _check_labels(model, values, blobs)
+    labels = _checked_labels(model, values, blobs) if wanted.metric else None
+    if labels is not None:
+        notes = (*model.plan.notes, *label_notes(model.plan, labels))
+        model = replace(model, plan=replace(model.plan, notes=notes))
     if model.plan.dataset:
         fit = dataset_fit(catalog.get("dataset", model.plan.dataset), model.plan)
         model = replace(model, fit=fit)
     is_replaced = request.replace or request.update
     is_same = _is_same(catalogs, catalog, model, is_replaced)
+    if labels is not None and trial is None:
+        check_outputs(model.plan, labels, is_final=True)
     if is_same or trial is None:
         return PreparedImport(model, is_replaced, is_same)
     outcome = trial(catalog, model)
     model = replace(model, footprint=outcome.footprint, plan=tried_plan(model.plan, outcome))
+    if labels is not None:
+        # The run may show sizes of outputs that the file leaves open.
+        check_outputs(model.plan, labels, is_final=True)
     return PreparedImport(model, is_replaced, is_same, outcome)
 
 
-def _check_labels(model: ImportedModel, values: StoredFile | None, blobs: Blobs | None) -> None:
-    """Check the labels and the metric of an import, which the command checked before.
+def _checked_labels(model: ImportedModel, values: StoredFile | None, blobs: Blobs | None) -> Labels:
+    """Return the labels of an import after a check, which the command made before.
 
     Raises:
         FleetmarkError: USAGE: there are no labels for the samples, or the metric does not fit them.
     """
-    best = parse_metric(model.wanted.metric)
+    parse_metric(model.wanted.metric)
     if values is None or blobs is None or not model.plan.sample.rows:
         what = f"metric {model.wanted.metric} needs samples with labels"
         raise FleetmarkError(ErrorKind.USAGE, what, "--metric", "Give --dataset and --labels")
@@ -103,7 +115,8 @@ def _check_labels(model: ImportedModel, values: StoredFile | None, blobs: Blobs 
     if len(labels) != model.plan.sample.rows:
         what = f"{len(labels):,} labels belong to {model.plan.sample.rows:,} samples"
         raise FleetmarkError(ErrorKind.USAGE, what, "--labels")
-    check_outputs(model.plan, best, labels)
+    check_outputs(model.plan, labels)
+    return labels
 
 
 def _with_earlier_options(

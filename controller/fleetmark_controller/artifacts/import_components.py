@@ -20,7 +20,14 @@ RANDOM_SAMPLES = 256
 _LOADED_SAMPLES = 64
 SPEED = (("program", "raw-tensors"), ("dataset", "random-tensors"))
 """Components that the benchmark of an imported model requires besides the model."""
-_TASKS = {"top": "classification"}
+_TASKS = {
+    "f1": "classification",
+    "miou": "segmentation",
+    **dict.fromkeys(("wer", "cer"), "recognition"),
+    **dict.fromkeys(("map", "map50"), "detection"),
+    **dict.fromkeys(("mae", "cosine"), "regression"),
+}
+"""Task by metric; top-K belongs to classification."""
 _BENCHMARK = """
 [benchmark.scenarios]
 SingleStream = { metric = "latency_p90_ms" }
@@ -233,7 +240,7 @@ def benchmark_text(name: str, dataset: str = SPEED[1][1], metric: str = "") -> s
     lines += [
         "",
         "[benchmark]",
-        f"task = {_text(_TASKS.get(metric[:3], 'regression') if metric else 'speed')}",
+        f"task = {_text(_TASKS.get(metric, 'classification') if metric else 'speed')}",
     ]
     lines += ['modes = ["performance", "accuracy"]' if metric else 'modes = ["performance"]']
     quality = f"\n[benchmark.quality]\nmetric = {_text(metric)}\n" if metric else ""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from fleetmark_controller.artifacts.value_archive import values_error
 from fleetmark_core.errors import FleetmarkError
@@ -18,6 +19,7 @@ MAX_CLASSES = 1_000_000
 _MAX_BYTES = 64 << 20
 _HEADERS = ("file", "filename", "name", "image", "path")
 _INDEX = re.compile(r"[0-9]{1,7}")
+_Value = TypeVar("_Value")
 
 
 def read_labels(path: Path, files: Collection[str], classes: Sequence[str] = ()) -> dict[str, int]:
@@ -35,10 +37,32 @@ def read_labels(path: Path, files: Collection[str], classes: Sequence[str] = ())
         FleetmarkError: USAGE: the file is damaged or too large, names an unknown file or class, or
             leaves a sample without label.
     """
+    numbers = {name: number for number, name in enumerate(classes)}
+    where = str(path)
+    return _read_rows(
+        path, files, "class", lambda text, line: class_number(text, numbers, where, line)
+    )
+
+
+def read_texts(path: Path, files: Collection[str]) -> dict[str, str]:
+    """Return the text of each file, from lines `name,text`, with quotes around a text with commas.
+
+    Args:
+        path: the CSV file, with a header or without.
+        files: names of the samples' files.
+
+    Raises:
+        FleetmarkError: USAGE: see `read_labels`.
+    """
+    return _read_rows(path, files, "text", lambda text, _: text)
+
+
+def _read_rows(
+    path: Path, files: Collection[str], what_for: str, value: Callable[[str, int], _Value]
+) -> dict[str, _Value]:
     where = str(path)
     known = set(files)
-    numbers = {name: number for number, name in enumerate(classes)}
-    found: dict[str, int] = {}
+    found: dict[str, _Value] = {}
     reader = csv.reader(io.StringIO(read_csv_text(path), newline=""), strict=True)
     try:
         for row in reader:
@@ -48,14 +72,16 @@ def read_labels(path: Path, files: Collection[str], classes: Sequence[str] = ())
             ):
                 continue
             if len(row) != 2:
-                raise line_error(where, line, f"has {len(row)} columns, expected name and class")
+                raise line_error(
+                    where, line, f"has {len(row)} columns, expected name and {what_for}"
+                )
             name, text = row[0].strip(), row[1].strip()
             if name not in known:
                 what = f"labels {name[:80]!r}, which is not a file of the data set"
                 raise line_error(where, line, what, hint(name[:80], sorted(known)[:1000]))
             if name in found:
                 raise line_error(where, line, f"labels {name[:80]!r} a second time")
-            found[name] = class_number(text, numbers, where, line)
+            found[name] = value(text, line)
             # Each row names another file, so that there are no more rows than files.
     except csv.Error as error:
         raise line_error(where, reader.line_num, f"is not CSV: {error}"[:200]) from error
@@ -86,6 +112,47 @@ def read_classes(path: Path) -> tuple[str, ...]:
             raise line_error(where, number, what)
         seen[name] = number
     return tuple(names)
+
+
+def read_tokens(path: Path, longest: int) -> tuple[str, ...]:
+    """Return the tokens of a vocabulary, one a line, in the order of the model's outputs.
+
+    What follows a tab is left out, such as the score in a vocabulary of SentencePiece.
+
+    Args:
+        path: the file.
+        longest: maximum number of characters of a token.
+
+    Raises:
+        FleetmarkError: USAGE: the file is damaged or too large, or a token is empty, too long or
+            not unique.
+    """
+    where = str(path)
+    lines = read_csv_text(path).replace("\r\n", "\n").removesuffix("\n").split("\n")
+    if len(lines) > MAX_CLASSES:
+        raise values_error(where, f"has more than {MAX_CLASSES:,} tokens")
+    seen: dict[str, int] = {}
+    for number, line in enumerate(lines, 1):
+        token = line.partition("\t")[0]
+        if not 0 < len(token) <= longest:
+            raise line_error(where, number, f"has no token of 1 to {longest} characters")
+        if token in seen:
+            what = f"has the token {token[:80]!r} of line {seen[token]} again"
+            raise line_error(where, number, what)
+        seen[token] = number
+    return tuple(seen)
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a text file.
+
+    Raises:
+        FleetmarkError: USAGE: the file is damaged or too large.
+    """
+    lines = read_csv_text(path).replace("\r\n", "\n").removesuffix("\n").split("\n")
+    if len(lines) > MAX_SAMPLES:
+        raise values_error(str(path), f"has more than {MAX_SAMPLES:,} lines")
+    return lines
 
 
 def class_number(text: str, numbers: Mapping[str, int], where: str, line: int) -> int:

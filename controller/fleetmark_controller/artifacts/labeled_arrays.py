@@ -10,23 +10,29 @@ from typing import TYPE_CHECKING, Any
 from fleetmark_controller.artifacts.import_plan import PlannedInput
 from fleetmark_controller.artifacts.input_files import converted, open_sizes
 from fleetmark_controller.artifacts.labeled_pictures import array_pictures, picture_values
-from fleetmark_controller.artifacts.labeled_samples import LabeledOptions, PreparedSamples
+from fleetmark_controller.artifacts.labeled_samples import (
+    FittedLabels,
+    LabeledOptions,
+    PreparedSamples,
+)
 from fleetmark_controller.artifacts.labeled_values import (
     LABELS,
     SAMPLES,
-    check_expected,
-    check_labels,
-    parse_metric,
+    Labels,
+    read_file_labels,
+    read_given_labels,
 )
 from fleetmark_controller.artifacts.model_graph import Tensor
 from fleetmark_controller.artifacts.preprocess import (
     OPTION,
     Preprocess,
+    find_picture_shape,
     open_picture_shape,
     parse_preprocess,
     typed,
 )
 from fleetmark_controller.artifacts.value_archive import read_archive, values_error
+from fleetmark_controller.evaluation.metrics.names import TRANSCRIPT_METRICS
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 if TYPE_CHECKING:
@@ -39,7 +45,7 @@ if TYPE_CHECKING:
 class ArraySamples:
     """Arrays of an archive, one for each input, with classes or expected outputs."""
 
-    labels: Array
+    labels: Labels
     where: str
     tensors: Mapping[str, Tensor]
     arrays: Mapping[str, Array]
@@ -63,6 +69,19 @@ class ArraySamples:
             for name, array in self.arrays.items()
         }
         return {name: sizes for name, sizes in found.items() if sizes}
+
+    @property
+    def count(self) -> int:
+        """The number of samples."""
+        return len(self.labels)
+
+    def fit_labels(self, planned: Mapping[str, PlannedInput]) -> FittedLabels:
+        """Return the labels; see `Samples`."""
+        size = None
+        for name in self.arrays if len(self.arrays) == 1 else ():
+            shape = find_picture_shape(planned[name].array_shape, self.steps)
+            size = None if shape is None else (shape.width, shape.height)
+        return FittedLabels(self.labels, size)
 
     def prepare(self, planned: Mapping[str, PlannedInput]) -> PreparedSamples:
         """Return the values in the types of the inputs; see `Samples`."""
@@ -101,21 +120,23 @@ def read_arrays(
         FleetmarkError: USAGE: the archive is damaged or has other arrays, or a step is not valid.
     """
     where = str(path)
+    has_texts = given.metric in TRANSCRIPT_METRICS
     for option, value in (("--labels", given.labels), ("--classes", given.classes)):
-        if value:
+        if value and not has_texts:
             what = "an .npz file has its labels in the array y"
             raise FleetmarkError(ErrorKind.USAGE, what, option, "Leave the option out")
     steps = parse_preprocess(given.preprocess)
     held = read_archive(path, where)
-    names = _array_names(sorted(held), name, list(tensors), where)
-    if parse_metric(given.metric):
-        labels = check_labels(held[LABELS], where)
+    names = _array_names(sorted(held), name, list(tensors), where, has_labels=not has_texts)
+    if has_texts:
+        labels = read_file_labels(given.labels, given.classes, given.metric)
     else:
-        labels = check_expected(held[LABELS], given.metric, where)
+        labels = read_given_labels(held[LABELS], given.metric, where)
     arrays = {one: held[shown] for one, shown in names.items()}
     for one, array in arrays.items():
         if array.ndim < 1 or len(array) != len(labels):
-            what = f"has {names[one]} {list(array.shape)} and {len(labels):,} labels in y"
+            place = given.labels if has_texts else LABELS
+            what = f"has {names[one]} {list(array.shape)} and {len(labels):,} labels in {place}"
             raise values_error(where, what)
     if given.preprocess and not any(map(is_pixels, arrays.values())):
         what = f"{' and '.join(names.values())} of {where}"[:200]
@@ -125,21 +146,31 @@ def read_arrays(
 
 
 def _array_names(
-    held: Sequence[str], name: str, inputs: Sequence[str], where: str
+    held: Sequence[str], name: str, inputs: Sequence[str], where: str, *, has_labels: bool
 ) -> dict[str, str]:
-    """Return the name of the array of each input that has one."""
-    samples = [one for one in held if one != LABELS]
+    """Return the name of the array of each input that has one.
+
+    Args:
+        held: names of all arrays.
+        name: the input that the option names; empty if it names none.
+        inputs: names of the model's inputs.
+        where: the file, for messages.
+        has_labels: True if the labels are one of the arrays.
+    """
+    samples = [one for one in held if not (has_labels and one == LABELS)]
     listed = ", ".join(one[:80] for one in held[:10])
-    if LABELS not in held or not samples:
-        wanted = f"{SAMPLES} and {LABELS}"
+    both = f"{SAMPLES} and {LABELS}" if has_labels else SAMPLES
+    if (has_labels and LABELS not in held) or not samples:
+        wanted = both
         if len(inputs) > 1 and not name:
             wanted = f"{LABELS} and an array for each input"
+            wanted = wanted if has_labels else "an array for each input"
         raise values_error(where, f"has the arrays {listed}, expected {wanted}")
     if name:
         if samples not in ([SAMPLES], [name]):
             raise FleetmarkError(
                 ErrorKind.USAGE,
-                f"has the arrays {listed}, expected {SAMPLES} and {LABELS}",
+                f"has the arrays {listed}, expected {both}",
                 where,
                 f"Give --dataset {where} without NAME= if each array has the name of an input"
                 if len(inputs) > 1

@@ -16,7 +16,6 @@ from fleetmark_controller.artifacts.import_plan import (
     Description,
     ImportPlan,
     PlannedInput,
-    PlannedOutput,
     plan_import,
 )
 from fleetmark_controller.artifacts.input_files import (
@@ -25,15 +24,20 @@ from fleetmark_controller.artifacts.input_files import (
     read_inputs,
     spread_inputs,
 )
-from fleetmark_controller.artifacts.input_roles import FLOATS
 from fleetmark_controller.artifacts.labeled_arrays import read_arrays
 from fleetmark_controller.artifacts.labeled_pictures import read_pictures
 from fleetmark_controller.artifacts.labeled_samples import LabeledOptions, Samples, folder_files
 from fleetmark_controller.artifacts.labeled_sound import SOUNDS, read_sounds
 from fleetmark_controller.artifacts.labeled_texts import read_text_samples
-from fleetmark_controller.artifacts.labeled_values import LABELS, SAMPLES, parse_metric
+from fleetmark_controller.artifacts.labeled_values import (
+    SAMPLES,
+    check_outputs,
+    parse_metric,
+    stored_form,
+)
 from fleetmark_controller.artifacts.model_graph import Tensor
 from fleetmark_controller.artifacts.value_archive import MAX_BYTES, values_error
+from fleetmark_controller.evaluation.output_metrics import OUTPUT_METRICS
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 if TYPE_CHECKING:
@@ -62,13 +66,13 @@ def read_labeled_inputs(
         FleetmarkError: USAGE: an option is not valid, or a file is damaged, hostile, or does not
             fit the model.
     """
-    best = parse_metric(given.metric)
+    parse_metric(given.metric)
     tensors = {tensor.name: tensor for tensor in model.inputs}
     named = [
         name for name, _ in split_pairs("--input", spread_inputs(inputs, tensors), list(tensors))
     ]
     samples = _read_samples(tensors, named, given)
-    count = len(samples.labels)
+    count = samples.count
     keys = {
         name: f"{SAMPLES}{number}" if number else SAMPLES
         for number, name in enumerate(samples.inputs)
@@ -89,11 +93,13 @@ def read_labeled_inputs(
         batch_axes=batch_axes,
         arrays={**others.heads, **heads},
     )
-    check_outputs(plan, best, samples.labels)
     if plan.sample.name not in keys:
         what = f"input {plan.sample.name} has other values for each sample, too"
         raise FleetmarkError(ErrorKind.USAGE, what, "--dataset")
     planned = {entry.name: entry for entry in (plan.sample, *plan.constants)}
+    fitted = samples.fit_labels(planned)
+    labels = stored_form(fitted.labels, plan, given.detections, fitted.picture_size)
+    check_outputs(plan, labels)
     _check_size([planned[name] for name in keys], count, samples.where)
     prepared = samples.prepare(planned)
     for name, table in model.facts.table_sizes(keys).items():
@@ -102,48 +108,9 @@ def read_labeled_inputs(
     return FileInputs(
         others.shapes,
         others.inputs,
-        {**others.arrays, **arrays, LABELS: samples.labels},
+        {**others.arrays, **arrays, **labels.arrays},
         (*others.notes, *prepared.notes),
     )
-
-
-def check_outputs(plan: ImportPlan, best: int, labels: Array) -> None:
-    """Check the first output against the metric and the labels.
-
-    Args:
-        plan: the plan of the import.
-        best: number of classes that the metric takes; 0: the labels are expected outputs.
-        labels: the labels or expected outputs.
-
-    Raises:
-        FleetmarkError: USAGE: the output has too few classes, or does not fit expected outputs.
-    """
-    output = plan.outputs[0]
-    sizes = [size for axis, size in enumerate(output.sizes) if axis != output.batch_axis]
-    count = math.prod(sizes)
-    if not best:
-        _check_expected_size(output, count, labels)
-        return
-    if not sizes or not count or (count == 1 and output.dtype not in ("float32", "float16")):
-        return  # not known before a run, or the number of a class
-    if count <= best:
-        what = f"output {output.name} has {count} values per sample, too few for top-{best}"
-        raise FleetmarkError(ErrorKind.USAGE, what, "--metric")
-    largest = int(labels.max())
-    if largest >= count:
-        what = f"the labels have class {largest}, and output {output.name} has {count} classes"
-        raise FleetmarkError(ErrorKind.USAGE, what, "--labels", "The first class is 0")
-
-
-def _check_expected_size(output: PlannedOutput, count: int, expected: Array) -> None:
-    if output.dtype not in FLOATS:
-        what = f"output {output.name} is {output.dtype}, and this metric needs real numbers"
-        raise FleetmarkError(ErrorKind.USAGE, what, "--metric")
-    elements = expected.size // len(expected)
-    # A size of 0 is not known before a run.
-    if output.sizes and count and count != elements:
-        what = f"expected outputs have {elements} elements, and output {output.name} has {count}"
-        raise FleetmarkError(ErrorKind.USAGE, what, "--dataset")
 
 
 def _read_samples(
@@ -176,8 +143,8 @@ def _read_folder(
     if not given.labels:
         what = "a folder of pictures or sound needs labels"
         raise FleetmarkError(ErrorKind.USAGE, what, "--dataset", "Give --labels labels.csv")
-    if not parse_metric(given.metric):
-        what = f"{given.metric} needs expected outputs, and the files of a folder have classes"
+    if given.metric in OUTPUT_METRICS:
+        what = f"{given.metric} needs expected outputs, and the files of a folder have labels"
         next_step = "Give an .npz file with x and y"
         raise FleetmarkError(ErrorKind.USAGE, what, "--metric", next_step)
     if not name:

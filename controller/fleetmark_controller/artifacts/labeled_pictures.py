@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import io
 import re
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fleetmark_controller.artifacts.box_labels import PictureBoxes, read_coco
 from fleetmark_controller.artifacts.import_plan import PlannedInput
+from fleetmark_controller.artifacts.label_pictures import LabelPictures, label_pictures
 from fleetmark_controller.artifacts.labeled_samples import (
+    FittedLabels,
     LabeledOptions,
     PreparedSamples,
-    read_file_labels,
 )
+from fleetmark_controller.artifacts.labeled_values import Labels, read_file_labels
 from fleetmark_controller.artifacts.model_graph import Tensor
+from fleetmark_controller.artifacts.picture_files import open_picture
 from fleetmark_controller.artifacts.preprocess import (
     Preprocess,
     fit_picture,
@@ -26,7 +28,7 @@ from fleetmark_controller.artifacts.preprocess import (
     to_values,
 )
 from fleetmark_controller.artifacts.value_archive import values_error
-from fleetmark_core.regular_file import read_regular
+from fleetmark_controller.evaluation.metrics.names import DETECTION_METRICS
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -34,15 +36,13 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[Any]
 
-_MAX_PICTURE_BYTES = 64 << 20
-_MAX_PIXELS = 100_000_000
-
 
 @dataclass(frozen=True)
 class PictureSamples:
-    """Pictures of a folder, with classes."""
+    """Pictures of a folder, with their labels."""
 
-    labels: Array
+    metric: str
+    labels: Labels | LabelPictures | PictureBoxes
     where: str
     tensor: Tensor
     steps: Preprocess
@@ -59,10 +59,25 @@ class PictureSamples:
         sizes = open_picture_shape(self.tensor, self.steps)
         return {self.tensor.name: sizes} if sizes else {}
 
+    @property
+    def count(self) -> int:
+        """The number of pictures."""
+        return len(self.labels)
+
+    def fit_labels(self, planned: Mapping[str, PlannedInput]) -> FittedLabels:
+        """Return the labels; those of places are prepared as the pictures; see `Samples`."""
+        entry, labels = planned[self.tensor.name], self.labels
+        shape = picture_shape(entry.name, entry.array_shape, self.steps)
+        if isinstance(labels, PictureBoxes):
+            labels = Labels(self.metric, labels.fitted(shape, self.steps))
+        elif isinstance(labels, LabelPictures):
+            labels = labels.fitted(shape, self.steps)
+        return FittedLabels(labels, (shape.width, shape.height))
+
     def prepare(self, planned: Mapping[str, PlannedInput]) -> PreparedSamples:
         """Return the values of the pictures; see `Samples`."""
         entry = planned[self.tensor.name]
-        pictures = map(_open_picture, self.paths)
+        pictures = map(_read_picture, self.paths)
         values = picture_values(pictures, len(self.paths), self.tensor, entry, self.steps)
         return PreparedSamples({self.tensor.name: values})
 
@@ -83,7 +98,14 @@ def read_pictures(
     """
     steps = parse_preprocess(given.preprocess)
     paths = tuple(folder / name for name in names)
-    return PictureSamples(read_file_labels(given, names), str(folder), tensor, steps, paths)
+    labels: Labels | LabelPictures | PictureBoxes
+    if Path(given.labels).is_dir():
+        labels = label_pictures(Path(given.labels), folder, paths, given.metric, given.classes)
+    elif given.metric in DETECTION_METRICS:
+        labels = read_coco(Path(given.labels), folder, paths, given.classes)
+    else:
+        labels = read_file_labels(given.labels, given.classes, given.metric, names)
+    return PictureSamples(given.metric, labels, str(folder), tensor, steps, paths)
 
 
 def picture_values(
@@ -127,19 +149,12 @@ def array_pictures(array: Array, what: str, where: str) -> Iterator[Image]:
         yield Image.fromarray(row[..., 0] if row.ndim == 3 and row.shape[2] == 1 else row)
 
 
-def _open_picture(path: Path) -> Image:
-    from PIL import Image
-
+def _read_picture(path: Path) -> Image:
     where = str(path)
     try:
-        data = read_regular(path, _MAX_PICTURE_BYTES)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as opened:
-                if opened.width * opened.height > _MAX_PIXELS:
-                    raise values_error(where, f"has more than {_MAX_PIXELS:,} pixels")
-                picture: Image.Image = opened.convert("RGB")
-                return picture
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Warning) as error:
+        with open_picture(path, ("PNG", "JPEG")) as opened:
+            picture: Image = opened.convert("RGB")
+            return picture
+    except (OSError, ValueError, SyntaxError) as error:
         text = re.sub(r"\s+", " ", str(error))
         raise values_error(where, f"is not a PNG or JPEG picture: {text}"[:300]) from error

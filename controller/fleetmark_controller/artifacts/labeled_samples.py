@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fleetmark_controller.artifacts.import_plan import PlannedInput
-from fleetmark_controller.artifacts.label_files import MAX_SAMPLES, read_classes, read_labels
+from fleetmark_controller.artifacts.label_files import MAX_SAMPLES
+from fleetmark_controller.artifacts.labeled_values import Labels
 from fleetmark_controller.artifacts.model_graph import Tensor
 from fleetmark_controller.artifacts.value_archive import values_error
 
@@ -21,13 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LabeledOptions:
-    """Values of the options `--dataset`, `--labels`, `--classes`, `--preprocess`, `--metric`."""
+    """Values of the options of labeled samples, from `--dataset` to `--detections`."""
 
     dataset: str
     labels: str = ""
     classes: str = ""
     preprocess: str = ""
     metric: str = ""
+    detections: str = ""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,15 @@ class PreparedSamples:
     """Sentences about what was changed, such as texts that were cut."""
 
 
+@dataclass(frozen=True)
+class FittedLabels:
+    """Labels that fit the prepared samples: places in pictures are those in the input."""
+
+    labels: Labels
+    picture_size: tuple[int, int] | None = None
+    """Width and height of the pictures that the input takes; None if it takes none."""
+
+
 class Samples(Protocol):
     """Samples with labels, before they are values of the model's inputs."""
 
@@ -49,8 +60,8 @@ class Samples(Protocol):
         ...
 
     @property
-    def labels(self) -> Array:
-        """Classes, or expected outputs, in the order of the samples."""
+    def count(self) -> int:
+        """The number of samples."""
         ...
 
     @property
@@ -65,6 +76,17 @@ class Samples(Protocol):
 
     def open_shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shapes that the samples give to inputs with open dimensions."""
+        ...
+
+    def fit_labels(self, planned: Mapping[str, PlannedInput]) -> FittedLabels:
+        """Return the labels in the order of the samples.
+
+        Args:
+            planned: the inputs with their final shapes, by name.
+
+        Raises:
+            FleetmarkError: USAGE: a file of labels is damaged or hostile, or does not fit.
+        """
         ...
 
     def prepare(self, planned: Mapping[str, PlannedInput]) -> PreparedSamples:
@@ -103,19 +125,6 @@ def _named_files(folder: Path, endings: Collection[str]) -> Iterator[str]:
             if path.is_symlink():
                 raise values_error(str(path), "is a link; put the file itself into the folder")
             yield path.relative_to(folder).as_posix()
-
-
-def read_file_labels(given: LabeledOptions, names: Collection[str]) -> Array:
-    """Return the classes of files as int64, in the order of their names.
-
-    Raises:
-        FleetmarkError: USAGE: the labels are not those of the files.
-    """
-    import numpy as np
-
-    classes = read_classes(Path(given.classes)) if given.classes else ()
-    labels = read_labels(Path(given.labels), names, classes)
-    return np.array([labels[name] for name in names], np.int64)
 
 
 def line_length(sizes: Sequence[int]) -> int:

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from fleetmark_controller.artifacts.import_plan import PlannedInput
 from fleetmark_controller.artifacts.labeled_samples import (
+    FittedLabels,
     LabeledOptions,
     PreparedSamples,
     line_length,
-    read_file_labels,
     with_length,
 )
+from fleetmark_controller.artifacts.labeled_values import Labels, read_file_labels
 from fleetmark_controller.artifacts.model_graph import Tensor
 from fleetmark_controller.artifacts.preprocess import (
     OPTION,
@@ -62,9 +63,9 @@ class SoundSteps:
 
 @dataclass(frozen=True)
 class SoundSamples:
-    """Sound files of a folder, with classes."""
+    """Sound files of a folder, with classes or transcripts."""
 
-    labels: Array
+    labels: Labels
     where: str
     tensor: Tensor
     steps: SoundSteps
@@ -80,6 +81,15 @@ class SoundSamples:
         """Return the shape that the steps give to an input with an open length."""
         sizes = with_length(self.tensor, round(self.steps.seconds * self.steps.rate_hz))
         return {self.tensor.name: sizes} if sizes else {}
+
+    @property
+    def count(self) -> int:
+        """The number of files."""
+        return len(self.labels)
+
+    def fit_labels(self, planned: Mapping[str, PlannedInput]) -> FittedLabels:
+        """Return the labels; see `Samples`."""
+        return FittedLabels(self.labels)
 
     def prepare(self, planned: Mapping[str, PlannedInput]) -> PreparedSamples:
         """Return the values of the files; see `Samples`."""
@@ -127,7 +137,11 @@ def read_sounds(
     """
     steps = parse_sound_steps(given.preprocess)
     paths = tuple(folder / name for name in names)
-    return SoundSamples(read_file_labels(given, names), str(folder), tensor, steps, paths)
+    if Path(given.labels).is_dir():
+        what = f"{given.labels} is a folder, and sound has its labels in a file"
+        raise FleetmarkError(ErrorKind.USAGE, what, "--labels", "Give --labels labels.csv")
+    labels = read_file_labels(given.labels, given.classes, given.metric, names)
+    return SoundSamples(labels, str(folder), tensor, steps, paths)
 
 
 def parse_sound_steps(text: str) -> SoundSteps:

@@ -20,12 +20,17 @@ from fleetmark_controller.artifacts.input_files import converted
 from fleetmark_controller.artifacts.input_roles import Role, is_token_input, role_of
 from fleetmark_controller.artifacts.label_files import read_classes
 from fleetmark_controller.artifacts.labeled_samples import (
+    FittedLabels,
     LabeledOptions,
     PreparedSamples,
     line_length,
     with_length,
 )
-from fleetmark_controller.artifacts.labeled_values import parse_metric
+from fleetmark_controller.artifacts.labeled_values import (
+    Labels,
+    parse_metric,
+    read_given_labels,
+)
 from fleetmark_controller.artifacts.model_graph import Tensor
 from fleetmark_controller.artifacts.preprocess import invalid_step_error, split_steps
 from fleetmark_controller.artifacts.text_files import LabeledTexts, read_texts
@@ -39,6 +44,7 @@ from fleetmark_controller.artifacts.token_process import (
     TokenCounts,
 )
 from fleetmark_controller.artifacts.value_archive import read_array, values_error
+from fleetmark_controller.evaluation.metrics.names import CLASS_METRICS
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.regular_file import read_regular
 
@@ -72,7 +78,7 @@ class TextSamples:
     """Texts of a file, with classes."""
 
     where: str
-    labels: Array
+    labels: Labels
     texts: LabeledTexts
     tensors: Mapping[str, Tensor]
     parts: Mapping[str, str]
@@ -90,6 +96,15 @@ class TextSamples:
         length = self.steps.max_length
         found = {name: with_length(self.tensors[name], length) for name in self.parts}
         return {name: sizes for name, sizes in found.items() if sizes}
+
+    @property
+    def count(self) -> int:
+        """The number of texts."""
+        return len(self.labels)
+
+    def fit_labels(self, planned: Mapping[str, PlannedInput]) -> FittedLabels:
+        """Return the classes; see `Samples`."""
+        return FittedLabels(self.labels)
 
     def prepare(self, planned: Mapping[str, PlannedInput]) -> PreparedSamples:
         """Return the values of the inputs; see `Samples`."""
@@ -147,15 +162,15 @@ def read_text_samples(
     if given.labels:
         what = "a file of texts has its labels in the last column"
         raise FleetmarkError(ErrorKind.USAGE, what, "--labels", "Leave the option out")
-    if not parse_metric(given.metric):
-        what = f"{given.metric} needs expected outputs, and texts have classes"
+    if not parse_metric(given.metric) and given.metric not in CLASS_METRICS:
+        what = f"{given.metric} needs other labels than classes, which texts have"
         next_step = "Give an .npz file with the values of the inputs and y"
         raise FleetmarkError(ErrorKind.USAGE, what, "--metric", next_step)
     steps = parse_text_steps(given.preprocess)
     parts = token_inputs(tensors, name, others)
     classes = read_classes(Path(given.classes)) if given.classes else ()
     texts = read_texts(path, classes)
-    labels = np.array(texts.labels, np.int64)
+    labels = read_given_labels(np.array(texts.labels, np.int64), given.metric, str(path))
     return TextSamples(str(path), labels, texts, tensors, parts, steps)
 
 

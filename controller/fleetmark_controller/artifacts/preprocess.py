@@ -149,6 +149,14 @@ def picture_shape(name: str, sizes: tuple[int, ...], steps: Preprocess) -> Pictu
     return shape
 
 
+def find_picture_shape(sizes: tuple[int, ...], steps: Preprocess) -> PictureShape | None:
+    """Return the shape of the pictures that an input takes; None if it is not clear."""
+    try:
+        return picture_shape("", sizes, steps)
+    except FleetmarkError:
+        return None
+
+
 def open_picture_shape(tensor: Tensor, steps: Preprocess) -> tuple[int, ...]:
     """Return the shape of an input with open dimensions that the steps give; empty if none."""
     sizes = tensor.shape
@@ -163,30 +171,78 @@ def open_picture_shape(tensor: Tensor, steps: Preprocess) -> tuple[int, ...]:
 def fit_picture(picture: Image, shape: PictureShape, steps: Preprocess) -> Array:
     """Return the pixels of a picture in the input's size, as [height, width, channels] of uint8."""
     import numpy as np
-    from PIL import Image
 
     picture = picture.convert("L" if shape.channels == 1 else "RGB")
-    size = (shape.width, shape.height)
-    if picture.size != size and steps.fit == "resize":
-        picture = picture.resize(size, Image.Resampling.BILINEAR)
-    elif picture.size != size:
-        ratios = (shape.width / picture.width, shape.height / picture.height)
-        factor = min(ratios) if steps.fit == "letterbox" else max(ratios) / _CROP
-        scaled = [max(1, round(side * factor)) for side in picture.size]
-        box = ((scaled[0] - size[0]) // 2, (scaled[1] - size[1]) // 2)
-        if steps.fit == "letterbox":
-            scaled = [min(side, most) for side, most in zip(scaled, size, strict=True)]
-            inner = picture.resize((scaled[0], scaled[1]), Image.Resampling.BILINEAR)
-            color: Any = _PAD if shape.channels == 1 else (_PAD,) * 3
-            picture = Image.new(picture.mode, size, color)
-            picture.paste(inner, ((size[0] - scaled[0]) // 2, (size[1] - scaled[1]) // 2))
-        else:
-            # Only the part that is kept is computed: a narrow picture may be very long.
-            left, top = box[0] / factor, box[1] / factor
-            edges = (left, top, left + size[0] / factor, top + size[1] / factor)
-            picture = picture.resize(size, Image.Resampling.BILINEAR, edges)
+    color: Any = _PAD if shape.channels == 1 else (_PAD,) * 3
+    picture = place_picture(picture, shape, steps, color, is_smooth=True)
     pixels = np.asarray(picture, np.uint8).reshape(shape.height, shape.width, shape.channels)
     return pixels[..., ::-1] if steps.color == "bgr" else pixels
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a picture lies in an input: a point x of the picture is at `x * scale + offset`."""
+
+    scale: tuple[float, float]
+    """Horizontal and vertical scale."""
+    offset: tuple[float, float]
+    """Pixels of the input left of and above the picture; negative if a part is cut off."""
+    inner: tuple[int, int]
+    """Width and height of the scaled picture, for a letterbox."""
+
+
+def placement(size: tuple[int, int], shape: PictureShape, steps: Preprocess) -> Placement:
+    """Return where a picture lies in an input.
+
+    Args:
+        size: width and height of the picture.
+        shape: shape of the input.
+        steps: the preparation.
+    """
+    target = (shape.width, shape.height)
+    ratios = (target[0] / size[0], target[1] / size[1])
+    if steps.fit == "resize" or size == target:
+        return Placement(ratios, (0.0, 0.0), target)
+    factor = min(ratios) if steps.fit == "letterbox" else max(ratios) / _CROP
+    scaled = [max(1, round(side * factor)) for side in size]
+    if steps.fit == "letterbox":
+        width, height = (min(side, most) for side, most in zip(scaled, target, strict=True))
+        offset = ((target[0] - width) // 2, (target[1] - height) // 2)
+        return Placement((width / size[0], height / size[1]), offset, (width, height))
+    box = ((scaled[0] - target[0]) // 2, (scaled[1] - target[1]) // 2)
+    return Placement((factor, factor), (-float(box[0]), -float(box[1])), target)
+
+
+def place_picture(
+    picture: Image, shape: PictureShape, steps: Preprocess, border: Any, *, is_smooth: bool
+) -> Image:
+    """Return a picture in the input's size.
+
+    Args:
+        picture: the picture.
+        shape: shape of the input.
+        steps: the preparation.
+        border: value of pixels beside the picture.
+        is_smooth: True for bilinear scaling, False to keep values.
+    """
+    from PIL import Image
+
+    size = (shape.width, shape.height)
+    if picture.size == size:
+        return picture
+    how = Image.Resampling.BILINEAR if is_smooth else Image.Resampling.NEAREST
+    if steps.fit == "resize":
+        return picture.resize(size, how)
+    place = placement(picture.size, shape, steps)
+    if steps.fit == "letterbox":
+        whole = Image.new(picture.mode, size, border)
+        whole.paste(picture.resize(place.inner, how), (int(place.offset[0]), int(place.offset[1])))
+        return whole
+    # Only the part that is kept is computed: a narrow picture may be very long.
+    factor = place.scale[0]
+    left, top = -place.offset[0] / factor, -place.offset[1] / factor
+    edges = (left, top, left + size[0] / factor, top + size[1] / factor)
+    return picture.resize(size, how, edges)
 
 
 def to_values(pixels: Array, shape: PictureShape, steps: Preprocess, tensor: Tensor) -> Array:

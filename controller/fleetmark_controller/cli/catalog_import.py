@@ -57,14 +57,16 @@ def _model_options(command: Callable[..., None]) -> Callable[..., None]:
             click.option(
                 "--labels",
                 default="",
-                metavar="FILE",
-                help="CSV file with lines FILE,CLASS, for a folder.",
+                metavar="PATH",
+                help="CSV file with lines FILE,CLASS or FILE,TEXT, a file with one text a line, "
+                "COCO's JSON file, or a folder of label pictures.",
             ),
             click.option(
                 "--classes",
                 default="",
                 metavar="FILE",
-                help="Names of all classes, one a line, in the order of the model's outputs.",
+                help="Names of all classes, or tokens, one a line, in the order of the model's "
+                "outputs.",
             ),
             click.option(
                 "--preprocess",
@@ -77,7 +79,15 @@ def _model_options(command: Callable[..., None]) -> Callable[..., None]:
             click.option(
                 "--metric",
                 default="",
-                help="Metric of the accuracy: top-K, mae or cosine [default: top-1].",
+                help="Metric of the accuracy: top-K, f1, miou, map, map50, wer, cer, mae or cosine "
+                "[default: top-1].",
+            ),
+            click.option(
+                "--detections",
+                default="",
+                metavar="PARTS",
+                help="Outputs of a detector, for map: boxes=NAME, scores=NAME, classes=NAME, "
+                "format=xyxy, yxyx or cxcywh, scale=pixels or unit; separated by commas.",
             ),
             click.option(
                 "--batch-axis",
@@ -147,6 +157,7 @@ def _import(
     classes: str,
     preprocess: str,
     metric: str,
+    detections: str,
     replace: bool = False,
     is_update: bool = False,
 ) -> None:
@@ -168,6 +179,7 @@ def _import(
         known = ", ".join((*FORMATS, BUNDLE))
         raise click.UsageError(f"{path.name} is not a model: supported are {known}")
     alone = {"labels": labels, "classes": classes, "preprocess": preprocess, "metric": metric}
+    alone["detections"] = detections
     for option, value in alone.items():
         if value and not dataset and not (is_update and option == "metric"):
             raise click.UsageError(f"--{option} needs --dataset")
@@ -176,7 +188,7 @@ def _import(
         # import, which an update keeps.
         values = FileInputs(shapes, inputs)
         if dataset:
-            given = LabeledOptions(dataset, labels, classes, preprocess, metric)
+            given = LabeledOptions(dataset, labels, classes, preprocess, metric, detections)
             values = read_labeled_inputs(files.description, shapes, inputs, batch_axes, given)
             metric = metric or TOP_1
         elif not is_update or inputs:

@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 from fleetmark_controller.compare.statistics import LEVEL
 from fleetmark_controller.compare.verdict import Bound, ComparisonRow
+from fleetmark_controller.evaluation.metrics.names import LOWER_IS_BETTER
 
 COLUMNS = ("device", "configuration", "A", "B", "B takes", "interval", "answer", "runs", "accuracy")
 
@@ -63,6 +64,10 @@ def notes(
         lines.append(
             f"{_count(doubtful, 'run')} in suspicious condition: see `results list --runs`."
         )
+    shown = {verdict.accuracy_metric for verdict in verdicts if _accuracy(verdict) is not None}
+    lower = [metric for metric in LOWER_IS_BETTER if metric in shown]
+    if lower:
+        lines.append(f"Accuracy: lower is better with {' and '.join(lower)}.")
     for name, only in (("A", only_a), ("B", only_b)):
         if only:
             more = f" and {len(only) - 3} more" if len(only) > 3 else ""
@@ -94,6 +99,7 @@ def plain(verdict: ComparisonRow, bounds: Sequence[Bound]) -> dict[str, object]:
         "accuracy_a": verdict.accuracy_a,
         "accuracy_b": verdict.accuracy_b,
         "accuracy_metric": verdict.accuracy_metric or None,
+        "accuracy_better": _better(verdict.accuracy_metric),
         "failed": any(bound.broken_by(verdict) for bound in bounds),
     }
 
@@ -148,6 +154,12 @@ def _runs(verdict: ComparisonRow) -> str:
     if verdict.paired:
         return f"{verdict.runs_a} pairs"
     return f"{verdict.runs_a} + {verdict.runs_b}"
+
+
+def _better(metric: str) -> str | None:
+    if not metric:
+        return None
+    return "lower" if metric in LOWER_IS_BETTER else "higher"
 
 
 def _accuracy(verdict: ComparisonRow) -> str | None:

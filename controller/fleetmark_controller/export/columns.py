@@ -81,10 +81,16 @@ _FIGURES = _columns(
         "accuracy",
         "real",
         "see accuracy_metric",
-        "recomputed from LoadGen's accuracy log and the labels: a share from 0 to 1, mean absolute "
-        "error (mae), or similarity from -1 to 1 (cosine)",
+        "recomputed from LoadGen's accuracy log and the labels: a share from 0 to 1 (top-K, f1, "
+        "miou, map, map50), similarity from -1 to 1 (cosine), or an error, of which lower is "
+        "better (wer, cer, mae)",
     ),
-    ("accuracy_metric", "text", "", "metric of accuracy: top-1 to top-99, mae or cosine"),
+    (
+        "accuracy_metric",
+        "text",
+        "",
+        "metric of accuracy: top-1 to top-99, f1, miou, map, map50, wer, cer, mae or cosine",
+    ),
     ("energy_j", "real", "J", "energy of the measured interval"),
     ("energy_per_query_j", "real", "J", "energy per query"),
     ("energy_per_sample_j", "real", "J", "energy per sample"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from fleetmark_controller.evaluation.output_metrics import OUTPUT_METRICS
+from fleetmark_controller.evaluation.metrics.names import LOWER_IS_BETTER, is_share
 from fleetmark_controller.export.repetitions import MIXED
 from fleetmark_core.plural import counted
 
@@ -40,7 +40,7 @@ class ReportConfiguration:
     metric_value: float | None
     accuracy: float | None
     accuracy_metric: str
-    """With a metric of whole outputs, `accuracy` is not a share."""
+    """With another metric than top-K, `accuracy` is not a share of right answers."""
     latency_ms: dict[str, float | None]
     validity: str
     condition: str
@@ -62,8 +62,11 @@ class ReportConfiguration:
 
     @property
     def accuracy_unit(self) -> str:
-        """The unit of the accuracy: %, or the name of a metric that is not a share."""
-        return self.accuracy_metric if self.accuracy_metric in OUTPUT_METRICS else "%"
+        """The unit of the accuracy: %, or the metric, and if lower is better."""
+        if is_share(self.accuracy_metric):
+            return "%"
+        lower = self.accuracy_metric in LOWER_IS_BETTER
+        return f"{self.accuracy_metric}{' (lower is better)' if lower else ''}"
 
     @property
     def anchor(self) -> str:
@@ -189,5 +192,5 @@ class Report:
         return sorted(
             c.accuracy
             for c in self.configurations
-            if c.accuracy is not None and c.accuracy_metric not in OUTPUT_METRICS
+            if c.accuracy is not None and is_share(c.accuracy_metric)
         )

@@ -1,7 +1,8 @@
 """LoadGen's accuracy log, complete or cut in its middle.
 
 `mlperf_log_accuracy.json` is a JSON list of `{"seq_id", "qsl_idx", "data"}`; `data` is the
-program's answer in hexadecimal: the predicted class as little-endian int32, or several of them.
+program's answer in hexadecimal: the predicted class as little-endian int32, several of them, or
+numbers of another type.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     Integers = NDArray[np.int64]
 
-_HEX_DIGITS = 8
+_WORD_BYTES = 4
 _ENTRY = re.compile(
     rb'\{ "seq_id" : \d+, "qsl_idx" : (\d+), "data" : "([0-9A-F]{8})", "token_count" : 0 \},?'
     rb'|\{ "seq_id" : \d+, "qsl_idx" : (\d+), "data" : "([0-9A-F]{8})" \},?'
@@ -50,6 +51,27 @@ class Outputs:
     """Two dimensions: samples, and the elements of the output."""
 
 
+@dataclass(frozen=True)
+class AnswerBytes:
+    """Entries of the accuracy log: the index of each sample, and the answers, one after another."""
+
+    indices: Integers
+    data: bytes
+
+
+def parse_bytes(path: Path, size: int | None) -> AnswerBytes:
+    """Read an accuracy log whose answers have the same size.
+
+    Args:
+        path: the log.
+        size: bytes of an answer; None: those of the first one.
+
+    Raises:
+        IngestError: the file cannot be read, is too large, or is not such a log.
+    """
+    return AnswerBytes(*_read_entries(path, size))
+
+
 def parse_outputs(path: Path, words: int) -> Outputs:
     """Read an accuracy log whose answers are outputs of 32-bit floating-point numbers.
 
@@ -62,7 +84,7 @@ def parse_outputs(path: Path, words: int) -> Outputs:
     """
     import numpy as np
 
-    indices, data = _read_entries(path, words)
+    indices, data = _read_entries(path, words * _WORD_BYTES)
     return Outputs(indices, np.frombuffer(data, "<f4").reshape(-1, words))
 
 
@@ -78,13 +100,16 @@ def parse_accuracy(path: Path, words: int = 1) -> Answers:
     """
     import numpy as np
 
-    indices, data = _read_entries(path, words)
+    indices, data = _read_entries(path, words * _WORD_BYTES)
     classes = np.frombuffer(data, "<i4").astype(np.int64)
     return Answers(indices, classes if words == 1 else classes.reshape(-1, words))
 
 
-def _read_entries(path: Path, words: int) -> tuple[Integers, bytes]:
-    """Return the index of each entry, and the answers of all, of `words` times 4 bytes each."""
+def _read_entries(path: Path, size: int | None) -> tuple[Integers, bytes]:
+    """Return the index of each entry, and the answers of all, of `size` bytes each.
+
+    Without a size, it is that of the first answer.
+    """
     import numpy as np
 
     try:
@@ -95,7 +120,9 @@ def _read_entries(path: Path, words: int) -> tuple[Integers, bytes]:
         entries = json.loads(data.decode("utf-8"))
         if not isinstance(entries, list):
             raise IngestError("is no list")
-        pairs = [_pair(entry, number, words) for number, entry in enumerate(entries)]
+        if size is None:
+            size = _first_size(entries)
+        pairs = [_pair(entry, number, size) for number, entry in enumerate(entries)]
     except OSError as error:
         raise IngestError(f"cannot be read: {error.strerror}", path.name) from error
     except (ValueError, RecursionError) as error:
@@ -106,13 +133,20 @@ def _read_entries(path: Path, words: int) -> tuple[Integers, bytes]:
     return indices, b"".join(answer for _, answer in pairs)
 
 
-def _pair(entry: Any, number: int, words: int) -> tuple[int, bytes]:
+def _first_size(entries: list[Any]) -> int:
+    """Return the bytes of the first answer; 1 if it is not valid, which `_pair` refuses."""
+    first = entries[0] if entries else None
+    data = first.get("data") if isinstance(first, dict) else None
+    return max(1, len(data) // 2) if isinstance(data, str) else 1
+
+
+def _pair(entry: Any, number: int, size: int) -> tuple[int, bytes]:
     if not isinstance(entry, dict):
         raise IngestError(f"entry {number} is {excerpt(entry)}, must be an object")
     index, data = entry.get("qsl_idx"), entry.get("data")
     if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < limits.MAX_LABELS:
         raise IngestError(f"entry {number}: qsl_idx is {excerpt(index)}")
-    digits = words * _HEX_DIGITS
+    digits = 2 * size
     if not isinstance(data, str) or len(data) != digits:
         raise IngestError(f"entry {number}: data is {excerpt(data)}, must be {digits} hex digits")
     try:

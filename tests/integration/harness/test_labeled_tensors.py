@@ -114,7 +114,7 @@ def test_labels_or_metrics_that_do_not_fit_are_refused() -> None:
             task_of("top-1", labels)
         assert caught.value.code == BAD_INPUT
     with pytest.raises(JobError) as caught:
-        task_of("f1")
+        task_of("f2")
     assert caught.value.code == BAD_JOB
 
 

@@ -177,6 +177,22 @@ def test_accuracies_of_different_metrics_are_not_compared() -> None:
     assert render.plain(verdict, [])["accuracy_metric"] == "mae"
 
 
+def test_the_direction_of_a_metric_is_named() -> None:
+    for metric, better in (
+        ("mae", "lower"),
+        ("wer", "lower"),
+        ("map", "higher"),
+        ("top-1", "higher"),
+    ):
+        sides = results(FAST, accuracy_metric=metric), results(SLOW, accuracy_metric=metric)
+        verdicts = compare_pairings(match(parse("c1"), sides[0], parse("c2"), sides[1]))
+        assert {render.plain(one, [])["accuracy_better"] for one in verdicts} == {better}
+        lines = "\n".join(render.notes(verdicts, (), ()))
+        assert (f"lower is better with {metric}." in lines) is (better == "lower")
+    (verdict,) = compare_pairings(match(parse("c1"), results(FAST), parse("c2"), results(SLOW)))
+    assert render.plain(verdict, [])["accuracy_better"] is None
+
+
 def test_devices_can_be_compared_with_each_other() -> None:
     a, b = results(FAST), results(SLOW, device="device-2", arch="x86_64")
     (verdict,) = compare_pairings(

@@ -290,7 +290,12 @@ def test_an_accuracy_that_is_not_a_share_is_no_percentage() -> None:
     rows = repeated([(3.0, "VALID"), (4.0, "VALID")], accuracy=0.25, accuracy_metric="mae")
     report = report_data.build([], rows)
     (only,) = report.configurations
-    assert (only.accuracy_unit, report.accuracies) == ("mae", [])
+    assert (only.accuracy_unit, report.accuracies) == ("mae (lower is better)", [])
+    for metric, lower in (("f1", ""), ("map", ""), ("cosine", ""), ("wer", " (lower is better)")):
+        rows = repeated([(3.0, "VALID")], accuracy=0.25, accuracy_metric=metric)
+        report = report_data.build([], rows)
+        unit = f"{metric}{lower}"
+        assert (report.configurations[0].accuracy_unit, report.accuracies) == (unit, [])
     rows = repeated([(3.0, "VALID")], accuracy=0.25, accuracy_metric="top-5")
     report = report_data.build([], rows)
     assert (report.configurations[0].accuracy_unit, report.accuracies) == ("%", [0.25])

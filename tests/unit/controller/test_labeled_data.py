@@ -192,7 +192,7 @@ def test_values_of_an_archive_are_kept_exactly(tmp_path: Path) -> None:
         ({"x": np.zeros((2, 7), np.float32)}, "expected x and y"),
         ({"x": np.zeros((2, 7), np.float32), "y": np.array([0, 1, 2])}, "3 labels in y"),
         ({"x": np.zeros((2, 7), np.float32), "y": np.array([0.0, np.nan])}, "expected integers"),
-        ({"x": np.zeros((2, 7), np.float32), "y": np.array([[0], [1]])}, "expected integers [N]"),
+        ({"x": np.zeros((2, 7), np.float32), "y": np.array([[0], [1]])}, "not fit the labels [1]"),
         ({"x": np.zeros((2, 7), np.float32), "y": np.array([0, -1])}, "-1 to 0"),
         ({"x": np.zeros((0, 7), np.float32), "y": np.zeros(0, np.int64)}, "0 labels"),
         ({"x": np.zeros((2, 8), np.float32), "y": np.array([0, 1])}, "needs [7]"),
