@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from fleetmark_controller.artifacts.import_options import ARRAY, ArrayHead, split_pairs
 from fleetmark_controller.artifacts.import_plan import (
     Description,
-    ImportPlan,
     PlannedInput,
     plan_import,
 )
