@@ -92,6 +92,7 @@ def test_fidelity() -> None:
     assert "blocks marked" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_random_models() -> None:
     done = bench("models.py", "--only-random", "--rounds", "1", "--seconds", "0.02")

@@ -234,6 +234,7 @@ def write_scores(folder: Path) -> dict[str, tuple[bytes, tuple[str, ...], float]
     return made
 
 
+@pytest.mark.slow
 def test_metrics_of_positions_transcripts_and_boxes(
     fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,7 @@ from tests.support.runnable_models import sound_classifier, text_classifier
 from tests.support.sound_files import wave_bytes
 from tests.support.tokenizer_files import SPECIAL, word_tokenizer
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1200)]
 MIRROR = os.environ.get("FLEETMARK_TEST_MIRROR", "")
 Array = npt.NDArray[Any]
 RATE_HZ, SAMPLES, LENGTH = 16000, 4000, 12
