@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleetmark_controller.artifacts.labeled_values import TOP_1, Labels
-from fleetmark_controller.artifacts.picture_files import open_picture, picture_size
+from fleetmark_controller.artifacts.picture_files import (
+    open_picture,
+    picture_error,
+    picture_size,
+)
 from fleetmark_controller.artifacts.position_labels import check_positions
 from fleetmark_controller.artifacts.preprocess import PictureShape, Preprocess, place_picture
 from fleetmark_controller.artifacts.value_archive import MAX_BYTES, values_error
@@ -111,8 +114,7 @@ def _read_label(path: Path, picture: Path, shape: PictureShape, steps: Preproces
             # An index of a palette is the class, whatever its color is.
             values = np.asarray(opened)
     except (OSError, ValueError, SyntaxError) as error:
-        text = re.sub(r"\s+", " ", str(error))
-        raise values_error(where, f"is not a PNG picture: {text}"[:300]) from error
+        raise picture_error(path, ("PNG",), error) from error
     size, wanted = values.shape[::-1], picture_size(picture)
     if size != wanted:
         what = f"is {size[0]}x{size[1]}, and its picture is {wanted[0]}x{wanted[1]}"

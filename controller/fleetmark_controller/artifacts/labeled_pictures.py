@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from fleetmark_controller.artifacts.labeled_samples import (
 )
 from fleetmark_controller.artifacts.labeled_values import Labels, read_file_labels
 from fleetmark_controller.artifacts.model_graph import Tensor
-from fleetmark_controller.artifacts.picture_files import open_picture
+from fleetmark_controller.artifacts.picture_files import read_picture
 from fleetmark_controller.artifacts.preprocess import (
     Preprocess,
     fit_picture,
@@ -77,7 +76,7 @@ class PictureSamples:
     def prepare(self, planned: Mapping[str, PlannedInput]) -> PreparedSamples:
         """Return the values of the pictures; see `Samples`."""
         entry = planned[self.tensor.name]
-        pictures = map(_read_picture, self.paths)
+        pictures = map(read_picture, self.paths)
         values = picture_values(pictures, len(self.paths), self.tensor, entry, self.steps)
         return PreparedSamples({self.tensor.name: values})
 
@@ -147,14 +146,3 @@ def array_pictures(array: Array, what: str, where: str) -> Iterator[Image]:
     for row in array:
         # A last axis of 1 belongs to pictures of one channel.
         yield Image.fromarray(row[..., 0] if row.ndim == 3 and row.shape[2] == 1 else row)
-
-
-def _read_picture(path: Path) -> Image:
-    where = str(path)
-    try:
-        with open_picture(path, ("PNG", "JPEG")) as opened:
-            picture: Image = opened.convert("RGB")
-            return picture
-    except (OSError, ValueError, SyntaxError) as error:
-        text = re.sub(r"\s+", " ", str(error))
-        raise values_error(where, f"is not a PNG or JPEG picture: {text}"[:300]) from error

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleetmark_controller.artifacts.import_plan import PlannedInput
+from fleetmark_controller.artifacts.picture_files import read_picture
 from fleetmark_controller.artifacts.value_archive import MAX_BYTES, values_error
 from fleetmark_controller.artifacts.wave_file import read_wave
 from fleetmark_core.regular_file import read_regular
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[Any]
 
-_MAX_PICTURE_BYTES = 64 << 20
-_MAX_PIXELS = 100_000_000
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _INT16 = 32768.0
 
@@ -105,9 +104,6 @@ def picture_rows(path: Path, entry: PlannedInput) -> MediaValues:
         FleetmarkError: USAGE: the file is damaged or too large, or the input is not one of a
             picture.
     """
-    import io
-    import warnings
-
     import numpy as np
     from PIL import Image
 
@@ -120,17 +116,8 @@ def picture_rows(path: Path, entry: PlannedInput) -> MediaValues:
         what = f"input {entry.name} {list(entry.array_shape)} is not that of a picture"
         raise values_error(where, what)
     height, width = shape[1:] if first else shape[:2]
-    try:
-        data = read_regular(path, _MAX_PICTURE_BYTES)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as opened:
-                if opened.width * opened.height > _MAX_PIXELS:
-                    raise values_error(where, f"has more than {_MAX_PIXELS:,} pixels")
-                picture = opened.convert(_MODES[channels])
-                picture = picture.resize((width, height), Image.Resampling.BILINEAR)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Warning) as error:
-        raise values_error(where, f"is not a PNG or JPEG picture: {error}"[:300]) from error
+    picture = read_picture(path, _MODES[channels])
+    picture = picture.resize((width, height), Image.Resampling.BILINEAR)
     pixels = np.asarray(picture, np.uint8).reshape(height, width, channels)
     dtype = np.dtype(entry.dtype)
     if dtype.kind == "f":

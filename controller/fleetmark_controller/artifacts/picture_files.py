@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fleetmark_controller.artifacts.value_archive import values_error
+from fleetmark_core.errors import FleetmarkError
 from fleetmark_core.regular_file import read_regular
 
 if TYPE_CHECKING:
@@ -28,6 +29,30 @@ def picture_size(path: Path) -> tuple[int, int]:
         return opened.width, opened.height
 
 
+def read_picture(path: Path, mode: str = "RGB") -> Image:
+    """Return a decoded PNG or JPEG picture.
+
+    Args:
+        path: the file.
+        mode: Pillow's name of the channels that it gets: L, RGB or RGBA.
+
+    Raises:
+        FleetmarkError: USAGE: it is not a picture, is damaged, or is too large.
+    """
+    try:
+        with open_picture(path, ("PNG", "JPEG")) as opened:
+            picture: Image = opened.convert(mode)
+            return picture
+    except (OSError, ValueError, SyntaxError) as error:
+        raise picture_error(path, ("PNG", "JPEG"), error) from error
+
+
+def picture_error(path: Path, formats: tuple[str, ...], error: Exception) -> FleetmarkError:
+    """Return the error for a file that is not a picture of these formats."""
+    text = re.sub(r"\s+", " ", str(error))
+    return values_error(str(path), f"is not a {' or '.join(formats)} picture: {text}"[:300])
+
+
 def open_picture(path: Path, formats: tuple[str, ...]) -> Image:
     """Return a picture whose pixels are not decoded yet.
 
@@ -36,15 +61,13 @@ def open_picture(path: Path, formats: tuple[str, ...]) -> Image:
     """
     from PIL import Image
 
-    where = str(path)
     try:
         data = read_regular(path, _MAX_PICTURE_BYTES)
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             opened = Image.open(io.BytesIO(data), formats=formats)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Warning) as error:
-        text = re.sub(r"\s+", " ", str(error))
-        raise values_error(where, f"is not a {formats[0]} picture: {text}"[:300]) from error
+        raise picture_error(path, formats, error) from error
     if opened.width * opened.height > _MAX_PIXELS:
-        raise values_error(where, f"has more than {_MAX_PIXELS:,} pixels")
+        raise values_error(str(path), f"has more than {_MAX_PIXELS:,} pixels")
     return opened
