@@ -27,7 +27,7 @@ from fleetmark_controller.artifacts.check_files import check_files
 from fleetmark_controller.artifacts.fetch_plan import sources_of
 from fleetmark_controller.artifacts.file_confirmations import CheckedFile
 from fleetmark_controller.artifacts.harness import pack_harness
-from fleetmark_controller.artifacts.model_import import ImportedModel
+from fleetmark_controller.artifacts.model_import.imported_model import ImportedModel
 from fleetmark_controller.engine.engine import Engine
 from fleetmark_controller.identity.issuer import Issuer
 from fleetmark_controller.planning.device import Device

@@ -9,23 +9,31 @@ from pathlib import Path
 
 from fleetmark_catalog.load import Catalog
 from fleetmark_controller.artifacts.catalog_registry import Catalogs
-from fleetmark_controller.artifacts.import_components import SPEED, ImportRequest, StoredFile
-from fleetmark_controller.artifacts.import_plan import ImportPlan, PlannedInput, PlannedOutput
-from fleetmark_controller.artifacts.labeled_values import (
+from fleetmark_controller.artifacts.labeled_samples.labels import (
     Labels,
     check_outputs,
     label_notes,
     parse_metric,
     stored_labels,
 )
-from fleetmark_controller.artifacts.model_import import (
+from fleetmark_controller.artifacts.model_formats.runtime_limits import onnx_limits
+from fleetmark_controller.artifacts.model_import.components import (
+    SPEED,
+    ImportRequest,
+    StoredFile,
+)
+from fleetmark_controller.artifacts.model_import.imported_model import (
     ImportedModel,
     component_of,
     dataset_fit,
     with_version,
 )
-from fleetmark_controller.artifacts.runtime_limits import onnx_limits
-from fleetmark_controller.artifacts.value_archive import read_heads
+from fleetmark_controller.artifacts.model_import.plan import (
+    ImportPlan,
+    PlannedInput,
+    PlannedOutput,
+)
+from fleetmark_controller.artifacts.model_import.value_archive import read_heads
 from fleetmark_controller.trial.outcome import TrialOutcome, tried_plan
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_protos.v1 import catalog_pb2

@@ -17,7 +17,7 @@ from fleetmark_catalog.load.model import Location
 from fleetmark_catalog.resolve.result import BuiltWheel, Fetch, LocalFile, Source, WheelSource
 from fleetmark_controller.artifacts.download import fetch_location
 from fleetmark_controller.artifacts.local_files import describe, is_worth_hashing
-from fleetmark_controller.artifacts.model_check import check_model
+from fleetmark_controller.artifacts.model_formats.model_check import check_model
 from fleetmark_controller.artifacts.wheels import download_wheels
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.digest import sha256_file

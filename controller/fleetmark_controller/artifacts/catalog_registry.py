@@ -23,7 +23,7 @@ from fleetmark_catalog.load import (
 )
 from fleetmark_controller.artifacts.file_confirmations import CheckedFile, FileConfirmations
 from fleetmark_controller.artifacts.git import fetch_commit
-from fleetmark_controller.artifacts.import_components import FIRST_VERSION, comparable
+from fleetmark_controller.artifacts.model_import.components import FIRST_VERSION, comparable
 from fleetmark_controller.home.catalog_copies import copy_folder, is_replaced
 from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.document_parser import parse_json

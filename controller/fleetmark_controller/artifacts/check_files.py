@@ -14,7 +14,7 @@ from fleetmark_catalog.load import Artifact, Component, Location
 from fleetmark_controller.artifacts.acquire import place_of
 from fleetmark_controller.artifacts.download import fetch_location
 from fleetmark_controller.artifacts.file_confirmations import CheckedFile, files_to_confirm
-from fleetmark_controller.artifacts.model_check import check_model
+from fleetmark_controller.artifacts.model_formats.model_check import check_model
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.digest import file_digests
 from fleetmark_core.errors import ErrorKind, FleetmarkError

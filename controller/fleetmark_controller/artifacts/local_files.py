@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from fleetmark_controller.artifacts.model_check import check_model
+from fleetmark_controller.artifacts.model_formats.model_check import check_model
 from fleetmark_core.digest import file_digests, sha256_file
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 

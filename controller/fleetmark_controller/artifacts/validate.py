@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fleetmark_catalog.load import Component, check_catalog
 from fleetmark_controller.artifacts.local_files import describe, is_worth_hashing
-from fleetmark_controller.artifacts.model_check import check_model
+from fleetmark_controller.artifacts.model_formats.model_check import check_model
 from fleetmark_core.digest import sha256_file
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 

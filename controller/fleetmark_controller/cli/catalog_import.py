@@ -164,14 +164,14 @@ def _import(
     from pathlib import Path
 
     from fleetmark_cli import output
-    from fleetmark_controller.artifacts.import_components import ImportRequest
-    from fleetmark_controller.artifacts.input_files import FileInputs, read_inputs
-    from fleetmark_controller.artifacts.labeled_data import read_labeled_inputs
-    from fleetmark_controller.artifacts.labeled_samples import LabeledOptions
-    from fleetmark_controller.artifacts.labeled_values import TOP_1
-    from fleetmark_controller.artifacts.model_check import FORMATS
-    from fleetmark_controller.artifacts.model_files import BUNDLE, open_model_files
-    from fleetmark_controller.artifacts.model_import import plan_of
+    from fleetmark_controller.artifacts.labeled_samples.labeled_inputs import read_labeled_inputs
+    from fleetmark_controller.artifacts.labeled_samples.labels import TOP_1
+    from fleetmark_controller.artifacts.labeled_samples.samples import LabeledOptions
+    from fleetmark_controller.artifacts.model_formats.model_check import FORMATS
+    from fleetmark_controller.artifacts.model_formats.model_files import BUNDLE, open_model_files
+    from fleetmark_controller.artifacts.model_import.components import ImportRequest
+    from fleetmark_controller.artifacts.model_import.imported_model import plan_of
+    from fleetmark_controller.artifacts.model_import.input_files import FileInputs, read_inputs
     from fleetmark_protos.v1 import catalog_pb2
 
     path = Path(file)
@@ -252,7 +252,7 @@ def _upload_values(client: Client, arrays: Mapping[str, Any]) -> tuple[str, int]
     import tempfile
     from pathlib import Path
 
-    from fleetmark_controller.artifacts.value_archive import write_archive
+    from fleetmark_controller.artifacts.model_import.value_archive import write_archive
 
     with tempfile.TemporaryDirectory(prefix="fleetmark-values-") as scratch:
         file = Path(scratch) / "values.npz"

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
-from fleetmark_controller.artifacts.import_components import Footprint
-from fleetmark_controller.artifacts.import_plan import ImportPlan, PlannedOutput
+from fleetmark_controller.artifacts.model_import.components import Footprint
+from fleetmark_controller.artifacts.model_import.plan import ImportPlan, PlannedOutput
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.resource_model import size
 

@@ -13,7 +13,7 @@ from fleetmark_catalog.resolve import expand, resolve
 from fleetmark_catalog.resolve.result import Source
 from fleetmark_controller.artifacts.acquire import obtain
 from fleetmark_controller.artifacts.harness import pack_harness
-from fleetmark_controller.artifacts.model_import import ImportedModel
+from fleetmark_controller.artifacts.model_import.imported_model import ImportedModel
 from fleetmark_controller.trial.child import (
     TrialFolders,
     means_problem,

@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 from fleetmark_catalog.load import load_catalog
-from fleetmark_controller.artifacts.import_components import ImportRequest
-from fleetmark_controller.artifacts.model_import import ImportedModel, component_of
+from fleetmark_controller.artifacts.model_import.components import ImportRequest
+from fleetmark_controller.artifacts.model_import.imported_model import ImportedModel, component_of
 from fleetmark_controller.trial.child import TrialFolders, means_problem, run_child
 from fleetmark_controller.trial.environment import NotTriedError
 from fleetmark_controller.trial.outcome import EndedChild, ExceededLimit, TrialOutcome

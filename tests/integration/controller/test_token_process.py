@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from fleetmark_controller.artifacts import labeled_texts, token_process
-from fleetmark_controller.artifacts.labeled_texts import TextSteps, tokenize
-from fleetmark_controller.artifacts.text_files import LabeledTexts
-from fleetmark_controller.artifacts.token_process import TokenCounts
-from fleetmark_controller.artifacts.value_archive import read_array
+from fleetmark_controller.artifacts.labeled_samples import texts, token_process
+from fleetmark_controller.artifacts.labeled_samples.text_files import LabeledTexts
+from fleetmark_controller.artifacts.labeled_samples.texts import TextSteps, tokenize
+from fleetmark_controller.artifacts.labeled_samples.token_process import TokenCounts
+from fleetmark_controller.artifacts.model_import.value_archive import read_array
 from fleetmark_core.errors import FleetmarkError
 from tests.support.tokenizer_files import word_tokenizer
 
@@ -41,7 +41,7 @@ def test_a_tokenizer_that_fills_the_memory_is_refused(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each of 60 steps doubles the text."""
-    monkeypatch.setattr(labeled_texts, "_MAX_MEMORY_BYTES", 3 << 29)
+    monkeypatch.setattr(texts, "_MAX_MEMORY_BYTES", 3 << 29)
     double = {"type": "Replace", "pattern": {"String": "o"}, "content": "oo"}
     steps = write(folder, normalizer={"type": "Sequence", "normalizers": [double] * 60})
     with pytest.raises(FleetmarkError, match=r"tokenizer\.json: ") as caught:
@@ -52,7 +52,7 @@ def test_a_tokenizer_that_fills_the_memory_is_refused(
 def test_a_tokenizer_that_takes_too_long_is_refused(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(labeled_texts, "_PATIENCE_S", 0.01)
+    monkeypatch.setattr(texts, "_PATIENCE_S", 0.01)
     with pytest.raises(FleetmarkError, match="takes longer than 0 s for 2 texts"):
         tokenize(TEXTS, 5, write(folder), folder)
 

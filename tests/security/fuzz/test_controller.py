@@ -30,8 +30,8 @@ from fleetmark_controller.api import serde, validation
 from fleetmark_controller.artifacts import foreign_deb
 from fleetmark_controller.artifacts.catalog_registry import Catalogs
 from fleetmark_controller.artifacts.from_wheel import read_members
-from fleetmark_controller.artifacts.import_plan import plan_import
-from fleetmark_controller.artifacts.model_check import check_model
+from fleetmark_controller.artifacts.model_formats.model_check import check_model
+from fleetmark_controller.artifacts.model_import.plan import plan_import
 from fleetmark_controller.artifacts.recipes import idx_selection, wav_clips
 from fleetmark_controller.cli.options import DURATION
 from fleetmark_controller.client import credentials

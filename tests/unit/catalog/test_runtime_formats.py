@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from fleetmark_catalog.load import Catalog, Component, load_catalog
 from fleetmark_catalog.resolve import Configuration, expand, resolve
 from fleetmark_catalog.resolve.runtime_formats import FORMATS, format_mismatch
-from fleetmark_controller.artifacts.import_components import ImportRequest
-from fleetmark_controller.artifacts.model_import import component_of
-from fleetmark_controller.artifacts.runtime_limits import onnx_limits
+from fleetmark_controller.artifacts.model_formats.runtime_limits import onnx_limits
+from fleetmark_controller.artifacts.model_import.components import ImportRequest
+from fleetmark_controller.artifacts.model_import.imported_model import component_of
 from fleetmark_core.digest import sha256_file
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.lockfile import Lockfile

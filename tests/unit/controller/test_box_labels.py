@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fleetmark_controller.artifacts.box_labels import checked_boxes, read_coco
-from fleetmark_controller.artifacts.detection_outputs import (
+from fleetmark_controller.artifacts.labeled_samples.box_labels import checked_boxes, read_coco
+from fleetmark_controller.artifacts.labeled_samples.detection_outputs import (
     FORMATS,
     SPEC,
     check_detections,
@@ -22,9 +22,9 @@ from fleetmark_controller.artifacts.detection_outputs import (
     parse_detections,
     resolve_detections,
 )
-from fleetmark_controller.artifacts.import_plan import PlannedOutput
-from fleetmark_controller.artifacts.labeled_values import stored_labels
-from fleetmark_controller.artifacts.value_archive import write_archive
+from fleetmark_controller.artifacts.labeled_samples.labels import stored_labels
+from fleetmark_controller.artifacts.model_import.plan import PlannedOutput
+from fleetmark_controller.artifacts.model_import.value_archive import write_archive
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from tests.unit.controller.test_labeled_data import model, npz, read, refused
 

@@ -13,8 +13,8 @@ from fleetmark_catalog.load import Catalog
 from fleetmark_catalog.resolve import expand, resolve
 from fleetmark_controller.api.catalog_import import import_model
 from fleetmark_controller.artifacts.catalog_registry import Catalogs
-from fleetmark_controller.artifacts.model_import import ImportedModel
-from fleetmark_controller.artifacts.value_archive import write_archive
+from fleetmark_controller.artifacts.model_import.imported_model import ImportedModel
+from fleetmark_controller.artifacts.model_import.value_archive import write_archive
 from fleetmark_controller.trial.outcome import TrialOutcome
 from fleetmark_core.digest import sha256_file
 from fleetmark_core.errors import ErrorKind, FleetmarkError

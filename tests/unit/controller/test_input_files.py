@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from fleetmark_controller.artifacts.import_options import ArrayHead
-from fleetmark_controller.artifacts.import_plan import plan_import
-from fleetmark_controller.artifacts.input_files import FileInputs, is_file, read_inputs
-from fleetmark_controller.artifacts.model_graph import GraphFacts, Tensor
-from fleetmark_controller.artifacts.onnx_file import OnnxDescription
-from fleetmark_controller.artifacts.value_archive import (
+from fleetmark_controller.artifacts.model_formats.model_graph import GraphFacts, Tensor
+from fleetmark_controller.artifacts.model_formats.onnx_file import OnnxDescription
+from fleetmark_controller.artifacts.model_import.input_files import FileInputs, is_file, read_inputs
+from fleetmark_controller.artifacts.model_import.options import ArrayHead
+from fleetmark_controller.artifacts.model_import.plan import plan_import
+from fleetmark_controller.artifacts.model_import.value_archive import (
     MAX_BYTES,
     read_archive,
     read_heads,

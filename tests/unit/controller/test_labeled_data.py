@@ -18,15 +18,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fleetmark_catalog.load import BUILTIN
-from fleetmark_controller.artifacts import labeled_data
-from fleetmark_controller.artifacts.import_plan import plan_import
-from fleetmark_controller.artifacts.input_files import FileInputs
-from fleetmark_controller.artifacts.label_files import MAX_SAMPLES, read_classes, read_labels
-from fleetmark_controller.artifacts.labeled_data import read_labeled_inputs
-from fleetmark_controller.artifacts.labeled_samples import LabeledOptions
-from fleetmark_controller.artifacts.model_graph import GraphFacts, Tensor
-from fleetmark_controller.artifacts.onnx_file import OnnxDescription
-from fleetmark_controller.artifacts.preprocess import (
+from fleetmark_controller.artifacts.labeled_samples import labeled_inputs
+from fleetmark_controller.artifacts.labeled_samples.label_files import (
+    MAX_SAMPLES,
+    read_classes,
+    read_labels,
+)
+from fleetmark_controller.artifacts.labeled_samples.labeled_inputs import read_labeled_inputs
+from fleetmark_controller.artifacts.labeled_samples.preprocess import (
     PictureShape,
     Preprocess,
     fit_picture,
@@ -35,7 +34,12 @@ from fleetmark_controller.artifacts.preprocess import (
     to_values,
     typed,
 )
-from fleetmark_controller.artifacts.tflite_file import read_tflite
+from fleetmark_controller.artifacts.labeled_samples.samples import LabeledOptions
+from fleetmark_controller.artifacts.model_formats.model_graph import GraphFacts, Tensor
+from fleetmark_controller.artifacts.model_formats.onnx_file import OnnxDescription
+from fleetmark_controller.artifacts.model_formats.tflite_file import read_tflite
+from fleetmark_controller.artifacts.model_import.input_files import FileInputs
+from fleetmark_controller.artifacts.model_import.plan import plan_import
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 Array = npt.NDArray[Any]
@@ -525,8 +529,8 @@ def test_a_named_input_gets_one_array(tmp_path: Path) -> None:
 def test_many_inputs_share_the_limit_of_values(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(labeled_data, "MAX_BYTES", 2 * IDS.nbytes)
+    monkeypatch.setattr(labeled_inputs, "MAX_BYTES", 2 * IDS.nbytes)
     path = npz(tmp_path, ids=IDS, mask=MASK, y=np.arange(3))
     assert read(encoder(), path)
-    monkeypatch.setattr(labeled_data, "MAX_BYTES", 2 * IDS.nbytes - 1)
+    monkeypatch.setattr(labeled_inputs, "MAX_BYTES", 2 * IDS.nbytes - 1)
     refused(encoder(), path, "MiB of values")

@@ -15,20 +15,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.signal import resample_poly
 
-from fleetmark_controller.artifacts import labeled_sound
-from fleetmark_controller.artifacts.import_plan import plan_import
-from fleetmark_controller.artifacts.input_files import FileInputs
-from fleetmark_controller.artifacts.labeled_data import read_labeled_inputs
-from fleetmark_controller.artifacts.labeled_samples import LabeledOptions
-from fleetmark_controller.artifacts.labeled_sound import (
+from fleetmark_controller.artifacts.labeled_samples.labeled_inputs import read_labeled_inputs
+from fleetmark_controller.artifacts.labeled_samples.samples import LabeledOptions
+from fleetmark_controller.artifacts.labeled_samples.sound import (
     SoundSteps,
     parse_sound_steps,
     resampled,
     sound_values,
 )
-from fleetmark_controller.artifacts.model_graph import GraphFacts, Tensor
-from fleetmark_controller.artifacts.onnx_file import OnnxDescription
-from fleetmark_controller.artifacts.wave_file import WaveFile, parse_wave
+from fleetmark_controller.artifacts.model_formats.model_graph import GraphFacts, Tensor
+from fleetmark_controller.artifacts.model_formats.onnx_file import OnnxDescription
+from fleetmark_controller.artifacts.model_import.input_files import FileInputs
+from fleetmark_controller.artifacts.model_import.plan import plan_import
+from fleetmark_controller.artifacts.model_import.wave_file import WaveFile, parse_wave
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from tests.support.model_files import sparse
 from tests.support.sound_files import chunk, wave_bytes
@@ -304,7 +303,7 @@ def test_a_hostile_rate_costs_little(monkeypatch: pytest.MonkeyPatch) -> None:
         decoded.append(most)
         return mono(self, most)
 
-    monkeypatch.setattr(labeled_sound.WaveFile, "mono", watched)
+    monkeypatch.setattr(WaveFile, "mono", watched)
     assert len(resampled(sound, 384_000, 1000)) == 1000
     assert decoded
     assert decoded[0] is not None

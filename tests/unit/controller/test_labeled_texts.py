@@ -19,15 +19,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetmark_controller.artifacts import label_files, labeled_texts, text_files, token_process
-from fleetmark_controller.artifacts.import_plan import plan_import
-from fleetmark_controller.artifacts.input_files import FileInputs
-from fleetmark_controller.artifacts.labeled_data import read_labeled_inputs
-from fleetmark_controller.artifacts.labeled_samples import LabeledOptions
-from fleetmark_controller.artifacts.labeled_texts import parse_text_steps
-from fleetmark_controller.artifacts.model_graph import GraphFacts, Tensor
-from fleetmark_controller.artifacts.onnx_file import OnnxDescription
-from fleetmark_controller.artifacts.text_files import read_texts
+from fleetmark_controller.artifacts.labeled_samples import (
+    label_files,
+    text_files,
+    token_process,
+)
+from fleetmark_controller.artifacts.labeled_samples import texts as text_samples
+from fleetmark_controller.artifacts.labeled_samples.labeled_inputs import read_labeled_inputs
+from fleetmark_controller.artifacts.labeled_samples.samples import LabeledOptions
+from fleetmark_controller.artifacts.labeled_samples.text_files import read_texts
+from fleetmark_controller.artifacts.labeled_samples.texts import parse_text_steps
+from fleetmark_controller.artifacts.model_formats.model_graph import GraphFacts, Tensor
+from fleetmark_controller.artifacts.model_formats.onnx_file import OnnxDescription
+from fleetmark_controller.artifacts.model_import.input_files import FileInputs
+from fleetmark_controller.artifacts.model_import.plan import plan_import
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from tests.support.model_files import sparse
 from tests.support.tokenizer_files import word_ids, word_tokenizer
@@ -43,7 +48,7 @@ LIST = [["the film good"], ["the, film\nvery very very bad"], ["film"]]
 def _in_this_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        labeled_texts, "run_process", lambda folder: (token_process.main(folder, 0), "")
+        text_samples, "run_process", lambda folder: (token_process.main(folder, 0), "")
     )
 
 
@@ -264,7 +269,7 @@ def test_lengths_that_do_not_fit_are_refused() -> None:
     ("options", "says"),
     [
         ({"labels": "labels.csv"}, "Leave the option out"),
-        ({"metric": "mae"}, "texts have classes"),
+        ({"metric": "mae"}, "mae needs other labels than classes, which texts have"),
         ({"classes": "missing.txt"}, "missing.txt: cannot be read"),
     ],
 )
@@ -348,7 +353,7 @@ def test_a_tokenizer_that_fails_is_refused(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(token_process, "_of_json", panic)
     assert "tokenizer.json: PanicException: index out of bounds" in refused(model())
-    monkeypatch.setattr(labeled_texts, "run_process", lambda folder: (-6, "memory allocation"))
+    monkeypatch.setattr(text_samples, "run_process", lambda folder: (-6, "memory allocation"))
     assert "with code -6: memory allocation" in refused(model())
 
 

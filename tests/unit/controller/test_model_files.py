@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetmark_controller.artifacts.import_components import ImportRequest, StoredFile
-from fleetmark_controller.artifacts.import_plan import plan_import
-from fleetmark_controller.artifacts.model_files import ModelFiles, open_model_files
-from fleetmark_controller.artifacts.model_import import component_of
-from fleetmark_controller.artifacts.onnx_file import read_onnx
-from fleetmark_controller.artifacts.ort_file import NotOrtError, read_ort
+from fleetmark_controller.artifacts.model_formats.model_files import ModelFiles, open_model_files
+from fleetmark_controller.artifacts.model_formats.onnx_file import read_onnx
+from fleetmark_controller.artifacts.model_formats.ort_file import NotOrtError, read_ort
+from fleetmark_controller.artifacts.model_import.components import ImportRequest, StoredFile
+from fleetmark_controller.artifacts.model_import.imported_model import component_of
+from fleetmark_controller.artifacts.model_import.plan import plan_import
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from tests.support.model_files import Node, Value, onnx_graph, sparse, tflite_graph
 from tests.support.ort_files import ort_graph

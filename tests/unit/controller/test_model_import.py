@@ -14,13 +14,13 @@ from jsonschema import Draft202012Validator
 
 from fleetmark_catalog.load import BUILTIN, load_catalog
 from fleetmark_catalog.load.schema import schema
-from fleetmark_controller.artifacts.import_components import ImportRequest
-from fleetmark_controller.artifacts.import_plan import plan_import
-from fleetmark_controller.artifacts.input_roles import FLOATS, INTEGERS
-from fleetmark_controller.artifacts.model_graph import GraphFacts, Tensor
-from fleetmark_controller.artifacts.model_import import ImportedModel, component_of
-from fleetmark_controller.artifacts.onnx_file import OnnxDescription
-from fleetmark_controller.artifacts.runtime_limits import onnx_limits
+from fleetmark_controller.artifacts.model_formats.model_graph import GraphFacts, Tensor
+from fleetmark_controller.artifacts.model_formats.onnx_file import OnnxDescription
+from fleetmark_controller.artifacts.model_formats.runtime_limits import onnx_limits
+from fleetmark_controller.artifacts.model_import.components import ImportRequest
+from fleetmark_controller.artifacts.model_import.imported_model import ImportedModel, component_of
+from fleetmark_controller.artifacts.model_import.input_roles import FLOATS, INTEGERS
+from fleetmark_controller.artifacts.model_import.plan import plan_import
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from tests.support.model_files import Node, Value, onnx_graph, tflite_graph
 

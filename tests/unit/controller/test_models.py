@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from fleetmark_catalog.load import BUILTIN
 from fleetmark_catalog.resolve import Fetch, LocalFile
 from fleetmark_controller.artifacts.acquire import obtain
-from fleetmark_controller.artifacts.model_check import check_model
-from fleetmark_controller.artifacts.onnx_file import OnnxDescription
-from fleetmark_controller.artifacts.tflite_file import TfliteDescription
+from fleetmark_controller.artifacts.model_formats.model_check import check_model
+from fleetmark_controller.artifacts.model_formats.onnx_file import OnnxDescription
+from fleetmark_controller.artifacts.model_formats.tflite_file import TfliteDescription
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.digest import sha256_hex
 from fleetmark_core.errors import ErrorKind, FleetmarkError

@@ -12,27 +12,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fleetmark_controller.artifacts.import_plan import PlannedOutput
-from fleetmark_controller.artifacts.labeled_values import (
+from fleetmark_controller.artifacts.labeled_samples.labels import (
     Labels,
     check_outputs,
     stored_form,
     stored_labels,
 )
-from fleetmark_controller.artifacts.position_labels import (
+from fleetmark_controller.artifacts.labeled_samples.position_labels import (
     check_positions,
     check_stored_positions,
     classes_of,
     stored_positions,
 )
-from fleetmark_controller.artifacts.preprocess import (
+from fleetmark_controller.artifacts.labeled_samples.preprocess import (
     FITS,
     PictureShape,
     Preprocess,
     place_picture,
     placement,
 )
-from fleetmark_controller.artifacts.value_archive import write_archive
+from fleetmark_controller.artifacts.model_import.plan import PlannedOutput
+from fleetmark_controller.artifacts.model_import.value_archive import write_archive
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from tests.unit.controller.test_labeled_data import model, npz, read, refused
 

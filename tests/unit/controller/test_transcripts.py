@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetmark_controller.artifacts.import_plan import PlannedOutput
-from fleetmark_controller.artifacts.labeled_values import LABELS, stored_labels
-from fleetmark_controller.artifacts.transcript_labels import (
+from fleetmark_controller.artifacts.labeled_samples.labels import LABELS, stored_labels
+from fleetmark_controller.artifacts.labeled_samples.transcript_labels import (
     check_steps,
     step_count,
     transcript_arrays,
 )
-from fleetmark_controller.artifacts.value_archive import write_archive
+from fleetmark_controller.artifacts.model_import.plan import PlannedOutput
+from fleetmark_controller.artifacts.model_import.value_archive import write_archive
 from fleetmark_controller.evaluation.metrics.transcripts import (
     MAX_STEPS,
     Transcripts,

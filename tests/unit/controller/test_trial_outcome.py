@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetmark_controller.artifacts.import_components import Footprint
-from fleetmark_controller.artifacts.import_plan import plan_import
-from fleetmark_controller.artifacts.model_graph import GraphFacts, Tensor
-from fleetmark_controller.artifacts.onnx_file import OnnxDescription
+from fleetmark_controller.artifacts.model_formats.model_graph import GraphFacts, Tensor
+from fleetmark_controller.artifacts.model_formats.onnx_file import OnnxDescription
+from fleetmark_controller.artifacts.model_import.components import Footprint
+from fleetmark_controller.artifacts.model_import.plan import plan_import
 from fleetmark_controller.trial.child import means_problem
 from fleetmark_controller.trial.outcome import (
     SKIP,

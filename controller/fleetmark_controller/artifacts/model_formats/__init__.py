@@ -1,0 +1,1 @@
+"""Read model files: their inputs, outputs, types and sizes, without a runtime."""
