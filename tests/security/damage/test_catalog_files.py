@@ -383,7 +383,8 @@ def test_a_bad_model_is_not_imported(tmp_path: Path, served: Fleet, what: str) -
 
 def test_a_model_of_many_tensors_needs_little_memory(tmp_path: Path, served: Fleet) -> None:
     tflite_of_many_tensors(tmp_path / "many.tflite", 100_000)
-    end = asked(served, "catalog", "import", str(tmp_path / "many.tflite"))
+    # The runtime refuses the file: only the import's own reader is measured.
+    end = asked(served, "catalog", "import", str(tmp_path / "many.tflite"), "--no-trial")
     assert end.code == 0, end
     assert end.peak_bytes < PEAK_BYTES, f"{end.peak_bytes >> 20} MiB"
     assert asked(served, "catalog", "remove", "many").code == 0
