@@ -21,6 +21,7 @@ from fleetmark_harness.server_block import (
     plan_block,
 )
 from fleetmark_harness.sut import TimedWorkerSut
+from tests.support.fake_loadgen import FakeResponse
 
 
 def test_a_block_has_all_queries_if_there_is_time() -> None:
@@ -103,7 +104,7 @@ def test_the_time_of_the_worker_is_apart_from_the_time_in_the_queue(
     task: Any = SimpleNamespace(run=infer, answer=lambda output: np.zeros(len(output), np.int32))
     library: Any = SimpleNamespace(take=lambda indices: indices)
     loadgen: Any = SimpleNamespace(
-        QuerySampleResponse=lambda *values: values, QuerySamplesComplete=lambda completed: None
+        QuerySampleResponse=FakeResponse, QuerySamplesComplete=lambda completed: None
     )
     sut = TimedWorkerSut(loadgen, task, library, np.zeros(4, np.int32), 8, 1)
     for number in range(2):
