@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from fleetmark_controller.artifacts.labeled_samples.detection_outputs import OUTPUTS, SPEC
 from fleetmark_controller.artifacts.labeled_samples.labels import (
     Labels,
     check_outputs,
@@ -31,8 +33,10 @@ from fleetmark_controller.artifacts.labeled_samples.preprocess import (
     place_picture,
     placement,
 )
+from fleetmark_controller.artifacts.labeled_samples.transcript_labels import transcript_arrays
 from fleetmark_controller.artifacts.model_import.plan import PlannedOutput
 from fleetmark_controller.artifacts.model_import.value_archive import write_archive
+from fleetmark_controller.evaluation.metrics.transcripts import Transcripts
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from tests.unit.controller.test_labeled_data import model, npz, read, refused
 
@@ -225,7 +229,12 @@ def test_labels_of_an_unknown_output_allow_any_class() -> None:
     labels = np.array([[0, 3]], np.int32)
     unknown = PlannedOutput("y", "float32", (1, 0, 2), 0)
     assert stored_positions(labels, unknown).dtype == np.int32
-    assert stored_positions(labels, output(2, dtype="int64")).dtype == np.uint8
+    for dtype in ("int8", "uint8", "bool"):
+        assert stored_positions(labels, output(2, dtype=dtype)).dtype == np.uint8
+    # A map of wider integers may have any class.
+    for dtype in ("int16", "int32", "int64", "uint16"):
+        assert stored_positions(labels, output(2, dtype=dtype)).dtype == np.int32
+        check_stored_positions(labels, output(2, dtype=dtype))
     with pytest.raises(FleetmarkError, match="stored as bytes, and output y has 300 classes"):
         check_stored_positions(labels.astype(np.uint8), output(300, 2))
 
@@ -261,9 +270,7 @@ def test_stored_labels_are_read_as_they_were(
 
 
 def _plan(positions: int) -> Any:
-    from types import SimpleNamespace
-
-    return SimpleNamespace(outputs=[output(positions, dtype="int64")])
+    return SimpleNamespace(outputs=[output(positions, dtype="uint8")])
 
 
 @pytest.mark.parametrize(
@@ -279,3 +286,55 @@ def test_an_archive_with_other_labels_is_refused(tmp_path: Path, y: Array, says:
     write_archive(tmp_path / "values.npz", {"y": y})
     with pytest.raises(FleetmarkError, match=says):
         stored_labels(tmp_path / "values.npz", "miou")
+
+
+STORED_LABELS = {
+    "top-1": {"y": np.array([0, 255])},
+    "f1": {"y": np.array([0, 255], np.uint8)},
+    "miou": {"y": np.zeros((2, 2), np.int32)},
+    "mae": {"y": np.ones((2, 2), np.float32)},
+    "map": {
+        "y": np.array([[[0, 1, 1, 9, 9, 0.0]]] * 2),
+        SPEC: np.array([0, -2, -2, 0, 1, 1]),
+        OUTPUTS: np.frombuffer(b'["y"]', np.uint8),
+    },
+    "wer": transcript_arrays(Transcripts(("a", "b"), ("a", "b")), "y"),
+}
+SAME = {"top-1": {"top-1", "top-5"}, "f1": {"f1", "miou"}, "miou": {"f1", "miou", "top-1"}}
+SAME |= {"mae": {"mae", "cosine"}, "map": {"map", "map50"}, "wer": {"wer", "cer"}}
+
+
+@pytest.mark.parametrize("kind", STORED_LABELS)
+@pytest.mark.parametrize(
+    "metric", ["top-1", "top-5", "f1", "miou", "mae", "cosine", "map", "map50", "wer", "cer"]
+)
+def test_stored_labels_of_another_metric_are_refused(
+    tmp_path: Path, kind: str, metric: str
+) -> None:
+    write_archive(tmp_path / "values.npz", STORED_LABELS[kind])
+    if metric in SAME[kind]:
+        assert len(stored_labels(tmp_path / "values.npz", metric)) == 2
+        return
+    with pytest.raises(FleetmarkError, match="those of another metric") as caught:
+        stored_labels(tmp_path / "values.npz", metric)
+    assert caught.value.next_step.startswith("Give --dataset and --labels again")
+
+
+def test_class_255_is_not_counted_as_one_with_miou(tmp_path: Path) -> None:
+    write_archive(tmp_path / "values.npz", {"y": np.array([[0, 255]], np.int32)})
+    assert stored_labels(tmp_path / "values.npz", "f1").values.max() == 255
+    with pytest.raises(FleetmarkError, match="another metric than miou: they have class 255"):
+        stored_labels(tmp_path / "values.npz", "miou")
+
+
+def test_answers_of_top_k_are_checked_against_the_log() -> None:
+    def check(samples: int, metric: str) -> None:
+        plan: Any = SimpleNamespace(outputs=[output(1000)])
+        check_outputs(plan, Labels(metric, np.zeros(samples, np.int64)))
+
+    check(84_000, "top-87")
+    with pytest.raises(FleetmarkError, match="answers of 352 bytes make an accuracy log of 66 MiB"):
+        check(87_000, "top-88")
+    check(621_000, "top-1")
+    with pytest.raises(FleetmarkError, match="more than 64"):
+        check(700_000, "top-1")
