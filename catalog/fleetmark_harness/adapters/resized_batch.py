@@ -15,7 +15,7 @@ import numpy.typing as npt
 from fleetmark_harness.adapters import Opening
 from fleetmark_harness.adapters.fixed_batch import FixedBatch
 from fleetmark_harness.adapters.one_by_one import OneByOne
-from fleetmark_harness.exit_codes import BAD_INPUT, NO_MEMORY, code_of
+from fleetmark_harness.exit_codes import BAD_INPUT, NO_MEMORY, JobError, code_of
 
 Array = npt.NDArray[Any]
 _CHECKED = 2
@@ -61,7 +61,8 @@ def open_resized(
         del resized
         if len(wanted) == len(found) and all(map(_is_equal, wanted, found)):
             return open_at(size)
-    except failures as error:
+    except (*failures, JobError) as error:
+        # Outputs that make no batch cannot be compared.
         if code_of(error, BAD_INPUT) == NO_MEMORY:
             raise
     return _own_batch(opening, graph_batch, open_at)
