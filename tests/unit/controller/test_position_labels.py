@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -127,6 +129,44 @@ def test_an_index_of_a_palette_is_the_class(folders: tuple[Path, Path]) -> None:
     indexed.save(labels / "a.png")
     found = read(SEGMENTS, pictures, labels=str(labels), metric="miou")
     assert set(found.arrays["y"][0].ravel().tolist()) == {2}
+
+
+def png(rows: Any, bits: int, color_type: int, palette: int = 0) -> bytes:
+    """Return a PNG file whose pixels have any number of bits."""
+    data = b""
+    for row in rows:
+        flat = [value >> bit & 1 for value in row for bit in reversed(range(bits))]
+        data += b"\0" + np.packbits(np.array(flat, np.uint8)).tobytes()
+    head = struct.pack(">IIBBBBB", len(rows[0]), len(rows), bits, color_type, 0, 0, 0)
+    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(data)), (b"IEND", b"")]
+    if palette:
+        chunks.insert(1, (b"PLTE", bytes(3 * palette)))
+    made = b"\x89PNG\r\n\x1a\n"
+    for name, part in chunks:
+        made += struct.pack(">I", len(part)) + name + part
+        made += struct.pack(">I", zlib.crc32(name + part))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("bits", "color_type"), [(1, 0), (2, 0), (4, 0), (8, 0), (1, 3), (2, 3), (4, 3), (8, 3)]
+)
+def test_pixels_of_few_bits_are_exact_or_refused(
+    folders: tuple[Path, Path], bits: int, color_type: int
+) -> None:
+    pictures, labels = folders
+    most = min((1 << bits) - 1, 2)
+    rows = [[place % (most + 1) for place in range(8)]] * 4
+    (labels / "a.png").write_bytes(png(rows, bits, color_type, 1 << bits if color_type else 0))
+    options = {"labels": str(labels), "metric": "miou"}
+    if color_type == 0 and bits in (2, 4):
+        says = (f"a.png: has gray pixels of {bits} bits", "Save it with 8 bits or a palette")
+        with pytest.raises(FleetmarkError) as caught:
+            read(SEGMENTS, pictures, **options)
+        assert all(one in f"{caught.value} {caught.value.next_step}" for one in says)
+        return
+    found = read(model((0, 3, 4, 8), classes=(3, 4, 8)), pictures, **options)
+    assert found.arrays["y"][0].tolist() == rows
 
 
 def test_damaged_missing_and_doubtful_label_pictures_are_refused(
