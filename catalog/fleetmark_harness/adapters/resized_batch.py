@@ -51,6 +51,8 @@ def open_resized(
         return open_at(size)
     # The models of the comparison are closed before the one for the job is opened: its memory is
     # measured.
+    # Outputs that make no batch, which a JobError reports, cannot be compared.
+    caught: tuple[type[Exception], ...] = (*failures, JobError)
     try:
         own = _own_batch(opening, graph_batch, open_at)
         samples = _samples(own, opening, max(1, min(size, _CHECKED)))
@@ -61,8 +63,7 @@ def open_resized(
         del resized
         if len(wanted) == len(found) and all(map(_is_equal, wanted, found)):
             return open_at(size)
-    except (*failures, JobError) as error:
-        # Outputs that make no batch cannot be compared.
+    except caught as error:
         if code_of(error, BAD_INPUT) == NO_MEMORY:
             raise
     return _own_batch(opening, graph_batch, open_at)

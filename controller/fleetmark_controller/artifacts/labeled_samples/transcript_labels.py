@@ -110,7 +110,7 @@ def step_count(output: PlannedOutput, tokens: int) -> int | None:
 
     Raises:
         FleetmarkError: USAGE: it has neither a score for each step and token, nor a token for each
-            step, or it has as many steps as tokens, so that its axes cannot be told apart.
+            step, or it has as many steps as tokens, so that its axes are ambiguous.
     """
     sizes = tuple(size for axis, size in enumerate(output.sizes) if axis != output.batch_axis)
     if output.batch_axis is None or not output.sizes or not all(sizes):
