@@ -87,10 +87,13 @@ def token_axis(sizes: tuple[int, ...], tokens: int) -> int | None:
         tokens: number of tokens.
 
     Raises:
-        JobError: BAD_INPUT: the output does not have such an axis.
+        JobError: BAD_INPUT: the output does not have such an axis, or both may be it.
     """
     if len(sizes) == 1:
         return None
+    if sizes == (tokens, tokens):
+        what = f"the output {list(sizes)} of a sample has 2 axes that may be those of the tokens"
+        raise JobError(BAD_INPUT, f"{what}; end the graph with ArgMax over the tokens")
     if len(sizes) == 2 and tokens in sizes:
         return 1 if sizes[1] == tokens else 0
     raise JobError(BAD_INPUT, f"the output {list(sizes)} of a sample does not fit {tokens} tokens")

@@ -213,14 +213,14 @@ def write_scores(folder: Path) -> dict[str, tuple[bytes, tuple[str, ...], float]
         "miou": (model, maps, float(np.mean([hits / (size - hits) for hits, size in pairs]))),
         "top-1": (model, maps, float(np.sum(both) / np.sum(counted))),
     }
-    # Four steps of the tokens blank, a, b and space.
-    tokens = np.array([[1, 1, 0, 1], [1, 3, 2, 2], [0, 0, 0, 0]])
+    # Five steps of the tokens blank, a, b and space.
+    tokens = np.array([[1, 1, 0, 1, 0], [1, 3, 2, 2, 0], [0, 0, 0, 0, 0]])
     np.savez(folder / "steps.npz", x=np.eye(4, dtype=np.float32)[tokens])
     (folder / "texts.txt").write_text("aa\na a\nb\n")
     (folder / "tokens.txt").write_text("<blank>\na\nb\n|\n")
     texts = ("--dataset", "steps.npz", "--labels", "texts.txt", "--classes", "tokens.txt")
-    made["wer"] = (rectified(4, 4), texts, 2 / 4)
-    made["cer"] = (rectified(4, 4), texts, 2 / 6)
+    made["wer"] = (rectified(5, 4), texts, 2 / 4)
+    made["cer"] = (rectified(5, 4), texts, 2 / 6)
     # One box is found, one is found by half, one is missed, and one is wrong.
     boxes = np.array([[[0, 0, 0, 10, 10], [1, 0, 0, 10, 10]], [[0, 5, 5, 9, 9], [-1] * 5]])
     rows = np.zeros((2, 3, 6), np.float32)

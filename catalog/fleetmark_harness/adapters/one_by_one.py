@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fleetmark_harness.exit_codes import BAD_INPUT, JobError
 from fleetmark_harness.operators import OperatorEvent, operator_calls
 
 Array = npt.NDArray[Any]
@@ -66,7 +67,16 @@ def _joined(outputs: Sequence[Array]) -> Array:
     """Return the outputs of single samples as one array [N, …].
 
     An output whose first axis has size 1 is taken as one with a batch axis.
+
+    Raises:
+        JobError: BAD_INPUT: the outputs have different shapes, such as those of detectors with
+            another number of boxes for each sample.
     """
+    other = next((output for output in outputs if output.shape != outputs[0].shape), None)
+    if other is not None:
+        shapes = f"{list(outputs[0].shape)} and {list(other.shape)}"
+        what = f"an output has another shape for each sample, {shapes}, and makes no batch"
+        raise JobError(BAD_INPUT, f"{what}; run the model with batch_size=1")
     if outputs[0].ndim and len(outputs[0]) == 1:
         return np.concatenate(outputs)
     return np.stack(outputs)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from fleetmark_harness.adapters import Opening
 from fleetmark_harness.adapters.fixed_batch import FixedBatch
 from fleetmark_harness.adapters.one_by_one import OneByOne
-from fleetmark_harness.exit_codes import BAD_INPUT, NO_MEMORY, code_of
+from fleetmark_harness.exit_codes import BAD_INPUT, NO_MEMORY, JobError, code_of
 
 Array = npt.NDArray[Any]
 _CHECKED = 2
@@ -51,6 +51,8 @@ def open_resized(
         return open_at(size)
     # The models of the comparison are closed before the one for the job is opened: its memory is
     # measured.
+    # Outputs that make no batch, which a JobError reports, cannot be compared.
+    caught: tuple[type[Exception], ...] = (*failures, JobError)
     try:
         own = _own_batch(opening, graph_batch, open_at)
         samples = _samples(own, opening, max(1, min(size, _CHECKED)))
@@ -61,7 +63,7 @@ def open_resized(
         del resized
         if len(wanted) == len(found) and all(map(_is_equal, wanted, found)):
             return open_at(size)
-    except failures as error:
+    except caught as error:
         if code_of(error, BAD_INPUT) == NO_MEMORY:
             raise
     return _own_batch(opening, graph_batch, open_at)

@@ -132,7 +132,7 @@ def import_model(file: str, as_json: bool, address: str | None, **given: Any) ->
 def update_model(name: str, file: str, as_json: bool, address: str | None, **given: Any) -> None:
     """Replace the imported model NAME by that in FILE, with the options of its last import.
 
-    Options that are given replace those of the last import.
+    Options that are given replace those of the last import. --dataset needs --metric.
     """
     _import(file, as_json, address, name=name, is_update=True, **given)
 
@@ -183,6 +183,10 @@ def _import(
     for option, value in alone.items():
         if value and not dataset and not (is_update and option == "metric"):
             raise click.UsageError(f"--{option} needs --dataset")
+    if is_update and dataset and not metric:
+        # The metric of the last import is known to the controller only, and top-1 may not be it.
+        what = "--dataset needs --metric in an update: give --metric of the new samples, such as"
+        raise click.UsageError(f"{what} {TOP_1}")
     with open_model_files(path, member) as files:
         # Before the upload; the controller checks the same again. It knows the options of the last
         # import, which an update keeps.

@@ -87,6 +87,17 @@ def test_a_graph_that_cannot_be_resized_gets_its_own_batch(size: int) -> None:
     assert np.array_equal(adapter.run(np.ones((size, 3), "float32")), np.ones((size, 3)))
 
 
+def test_outputs_that_make_no_batch_keep_the_own_batch() -> None:
+    calls: list[int] = []
+
+    def answer(x: Array) -> Array:
+        calls.append(len(x))
+        return np.zeros((1, len(calls), 4), np.float32)
+
+    assert opened(answer, 4, 1).samples_per_call == 1
+    assert calls == [1, 1]
+
+
 def test_memory_that_does_not_suffice_is_reported() -> None:
     def answer(x: Array) -> Array:
         if len(x) > 1:

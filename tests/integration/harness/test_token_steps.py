@@ -16,7 +16,7 @@ from fleetmark_harness.exit_codes import BAD_INPUT, JobError
 from fleetmark_harness.labeled_tensors import labeled_task, times_answers
 from fleetmark_harness.sut import checked_answers
 from fleetmark_harness.task import empty_answers
-from fleetmark_harness.token_steps import TokenSteps, token_axis
+from fleetmark_harness.token_steps import TokenSteps
 from tests.integration.harness.test_labeled_tensors import SAMPLES, Fixed
 
 Array = npt.NDArray[Any]
@@ -91,8 +91,8 @@ def test_outputs_and_values_that_do_not_fit_are_a_bad_input() -> None:
         (((STEPS, TOKENS), SAMPLES - 1), "no 6 transcripts"),
         (((),), "size of the model's output is not known"),
         (((STEPS, TOKENS + 1),), "does not fit 5 tokens"),
+        (((TOKENS, TOKENS),), "2 axes that may be those of the tokens"),
     ):
         with pytest.raises(JobError, match=says) as caught:
             task_of(*arguments)  # type: ignore[arg-type]
         assert caught.value.code == BAD_INPUT
-    assert token_axis((TOKENS, TOKENS), TOKENS) == 1

@@ -189,6 +189,30 @@ def test_single_calls_are_joined_by_sample(count: int, leading_one: bool) -> Non
     assert (joined.reshape(count, -1)[:, :2] == values).all()
 
 
+@given(st.lists(st.integers(0, 3), min_size=2, max_size=5), st.booleans())
+def test_outputs_of_different_shapes_make_no_batch(boxes: list[int], leading_one: bool) -> None:
+    class Detector:
+        version, provider, input_name = "1", "cpu", "x"
+        input_shape, dtype = (1,), np.float32
+
+        def run(self, batch: Array) -> Array:
+            made = np.zeros((boxes[int(batch[0, 0])], 4), np.float32)
+            return made[None] if leading_one else made
+
+        def call(self, feeds: dict[str, Array]) -> list[Array]:
+            return [self.run(feeds["x"])]
+
+    values = np.arange(len(boxes), dtype=np.float32)[:, None]
+    adapter = OneByOne(Detector())
+    for call in (lambda: adapter.run(values), lambda: adapter.call({"x": values})[0]):
+        if len(set(boxes)) == 1:
+            assert len(call()) == len(boxes)
+            continue
+        with pytest.raises(JobError, match="run the model with batch_size=1") as caught:
+            call()
+        assert caught.value.code == BAD_INPUT
+
+
 @given(st.integers(1, 9), st.integers(1, 30), st.sampled_from(LAYOUTS))
 def test_a_graph_with_a_fixed_batch_computes_whole_calls(
     size: int, count: int, layout: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,18 +12,25 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from fleetmark_controller.artifacts.labeled_samples.box_labels import checked_boxes, read_coco
 from fleetmark_controller.artifacts.labeled_samples.detection_outputs import (
     FORMATS,
+    OUTPUTS,
     SPEC,
     check_detections,
     describe_detections,
+    output_names,
     parse_detections,
     resolve_detections,
 )
-from fleetmark_controller.artifacts.labeled_samples.labels import stored_labels
+from fleetmark_controller.artifacts.labeled_samples.labels import (
+    Labels,
+    check_outputs,
+    stored_labels,
+)
 from fleetmark_controller.artifacts.model_import.plan import PlannedOutput
 from fleetmark_controller.artifacts.model_import.value_archive import write_archive
 from fleetmark_core.errors import ErrorKind, FleetmarkError
@@ -83,9 +91,11 @@ def test_boxes_of_a_coco_file_lie_as_the_pictures(
     assert boxes[0, 1] == pytest.approx(crowd)
     assert (boxes[1, :, 0] == -1).all()
     assert found.arrays[SPEC].tolist() == [0, -2, -2, 0, 1, 1]
+    assert found.arrays[OUTPUTS].tobytes() == b'["y"]'
     write_archive(tmp_path / "values.npz", found.arrays)
     stored = stored_labels(tmp_path / "values.npz", "map")
     assert np.array_equal(stored.values, boxes)
+    assert stored.more[OUTPUTS].tobytes() == b'["y"]'
 
 
 def test_classes_are_those_of_a_file_of_names(tmp_path: Path, folder: Path) -> None:
@@ -96,6 +106,11 @@ def test_classes_are_those_of_a_file_of_names(tmp_path: Path, folder: Path) -> N
     assert found.arrays["y"][0, :, 0].tolist() == [1, 3]
     names.write_text("bird\ndog\n")
     refused(DETECTOR, folder, "'cat' is not in", **options)
+    for name in (["cat"], {"cat": 1}, 7, None):
+        options["labels"] = coco(tmp_path, categories=[{"id": 3, "name": name}])
+        refused(DETECTOR, folder, "categories[0].name is", "expected a text", **options)
+    options["labels"] = coco(tmp_path, categories=[{"id": 3}])
+    refused(DETECTOR, folder, "categories[0].name is None", **options)
 
 
 @pytest.mark.parametrize(
@@ -109,6 +124,15 @@ def test_classes_are_those_of_a_file_of_names(tmp_path: Path, folder: Path) -> N
         ({"categories": [{"id": 1}, {"id": 1}]}, "has the category 1 twice"),
         ({"annotations": [7]}, "has no list annotations"),
         ({"annotations": []}, "no box that is counted"),
+        ({"categories": [{"id": 1, "name": [1]}]}, "categories[0].name is [1], expected a text"),
+        (
+            {"annotations": [{"image_id": 7, "category_id": 1, "bbox": [0.1, 0.2, 0.5, 0.5]}]},
+            "boxes are fractions, expected pixels of the picture",
+        ),
+        (
+            {"annotations": [{"image_id": 7, "category_id": 1, "bbox": [1, 1, 9, 9]}] * 10_001},
+            "has pictures with 10,001 boxes",
+        ),
         ({"annotations": [{"image_id": 5}]}, "annotations[0] names the image 5"),
         ({"annotations": [{"image_id": 7, "category_id": 9}]}, "has the category 9"),
     ],
@@ -171,6 +195,32 @@ def test_any_document_is_read_or_refused(
     assert all(np.isfinite(box).all() for boxes in found.boxes for box in boxes)
 
 
+@given(st.data(), JSON)
+def test_a_damaged_file_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, value: Any
+) -> None:
+    place = tmp_path_factory.mktemp("coco")
+    document = json.loads(Path(coco(place)).read_text())
+    table = document[data.draw(st.sampled_from(sorted(document)))]
+    entry = table[data.draw(st.integers(0, len(table) - 1))]
+    if data.draw(st.booleans()):
+        entry[data.draw(st.sampled_from(KEYS))] = value
+    else:
+        entry.pop(data.draw(st.sampled_from(sorted(entry))))
+    path = place / "damaged.json"
+    path.write_text(json.dumps(document))
+    (place / "names.txt").write_text("dog\ncat\n")
+    classes = data.draw(st.sampled_from(["", str(place / "names.txt")]))
+    try:
+        found = read_coco(path, place, [place / "a.png", place / "more/b.png"], classes)
+    except FleetmarkError as error:
+        assert error.kind is ErrorKind.USAGE
+        assert 0 < len(error.what) < 500
+        return
+    assert len(found) == 2
+    assert all(np.isfinite(box).all() for boxes in found.boxes for box in boxes)
+
+
 @pytest.mark.parametrize(
     ("y", "says"),
     [
@@ -181,7 +231,9 @@ def test_any_document_is_read_or_refused(
         (np.full((2, 3, 5), 0.5), "not an integer"),
         (np.array([[[0, 5, 5, 4, 6.0]], [[0, 5, 5, 4, 6.0]]]), "x2 below x1"),
         (np.array([[[0, 1, 1, 4, 6, 2.0]], [[0, 1, 1, 4, 6, 2]]]), "neither 0 nor 1"),
-        (np.zeros((3, 1, 5)), "3 labels in y"),
+        (np.full((2, 1, 5), [0, 0, 0, 9, 9.0]).repeat(2, 0), "4 labels in y"),
+        (np.full((2, 1, 5), [0, 0.1, 0.2, 1, 2.0]), "boxes are fractions, expected pixels of the"),
+        (np.full((2, 10_001, 5), [0, 0, 0, 9, 9.0]), "10,001 boxes a picture, more than 10,000"),
     ],
 )
 def test_arrays_that_are_not_boxes_are_refused(tmp_path: Path, y: Array, says: str) -> None:
@@ -234,7 +286,7 @@ OPEN = (output("boxes", 0, 4), output("labels", 0, dtype="int64"), output("score
 def test_outputs_are_recognized(outputs: Any, text: str, wanted: list[int]) -> None:
     spec = resolve_detections(text, outputs, (8, 6))
     assert spec.tolist() == wanted
-    check_detections(spec, outputs)
+    check_detections(spec, output_names(spec, outputs), outputs)
     shown = describe_detections(spec, outputs)
     assert outputs[wanted[0]].name in shown
     assert FORMATS[wanted[3]] in shown
@@ -285,10 +337,63 @@ def test_any_text_is_parsed_or_refused(text: str) -> None:
 
 @given(st.lists(st.integers(-4, 4) | st.just(1 << 40), min_size=5, max_size=7))
 def test_stored_outputs_are_checked(numbers: list[int]) -> None:
+    names = np.frombuffer(b"[]", np.uint8)
     try:
-        check_detections(np.array(numbers), SSD)
+        names = output_names(np.array(numbers), SSD)
+    except IndexError:
+        assert max(numbers[:3]) > 2
+    try:
+        check_detections(np.array(numbers), names, SSD)
     except FleetmarkError as error:
         assert error.kind is ErrorKind.USAGE
         return
     assert len(numbers) == 6
+    assert numbers[0] == 0  # only this one has four columns
     assert describe_detections(np.array(numbers), SSD)
+
+
+@given(
+    hnp.arrays(
+        st.sampled_from([np.uint8, np.int64, np.float32]),
+        hnp.array_shapes(min_dims=0, max_dims=2, min_side=0, max_side=40),
+    )
+)
+def test_any_stored_names_are_checked(names: Array) -> None:
+    spec = np.array([0, 2, 1, 0, 1, 1])
+    if names.tobytes() == output_names(spec, SSD).tobytes():
+        return
+    with pytest.raises(FleetmarkError, match="the values are for the outputs"):
+        check_detections(spec, names, SSD)
+
+
+def test_outputs_of_another_model_are_refused() -> None:
+    spec = resolve_detections("format=yxyx,scale=unit", SSD, (8, 6))
+    names = output_names(spec, SSD)
+    check_detections(spec, names, SSD)
+    says = "the values are for the outputs"
+    twisted = (SSD[0], SSD[2], SSD[1])
+    changed = (output("loc_boxes", 1, 10, 5), *SSD[1:])
+    typed = (output("loc_boxes", 1, 10, 4, dtype="int8"), *SSD[1:])
+    for outputs, why in ((twisted, says), (changed, "has 5 columns"), (typed, "is int8")):
+        with pytest.raises(FleetmarkError, match=why):
+            check_detections(spec, names, outputs)
+    best = resolve_detections("scores=logits,format=cxcywh,scale=unit", DETR, (8, 6))
+    flat = (output("logits", 10), DETR[1])
+    with pytest.raises(FleetmarkError, match="no axis of classes"):
+        check_detections(best, output_names(best, DETR), flat)
+
+
+def test_a_class_without_score_is_refused() -> None:
+    values = np.array([[[91.0, 1, 2, 30, 40, 0]]])
+    best = resolve_detections("scores=logits,format=cxcywh,scale=unit", DETR, (8, 6))
+    plan: Any = SimpleNamespace(outputs=DETR)
+    labels = Labels("map", values, {SPEC: best, OUTPUTS: output_names(best, DETR)})
+    check_outputs(plan, labels)
+    values[..., 0] = 92
+    with pytest.raises(FleetmarkError, match="class 92, and the scores of the boxes have 92"):
+        check_outputs(plan, labels)
+    spec = resolve_detections("format=xyxy,scale=pixels", OPEN, None)
+    check_outputs(
+        SimpleNamespace(outputs=OPEN),  # type: ignore[arg-type]
+        Labels("map", values, {SPEC: spec, OUTPUTS: output_names(spec, OPEN)}),
+    )

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from fleetmark_catalog.load import Catalog
 from fleetmark_catalog.resolve import expand, resolve
@@ -15,6 +16,7 @@ from fleetmark_controller.api.catalog_import import import_model
 from fleetmark_controller.artifacts.catalog_registry import Catalogs
 from fleetmark_controller.artifacts.model_import.imported_model import ImportedModel
 from fleetmark_controller.artifacts.model_import.value_archive import write_archive
+from fleetmark_controller.cli.catalog_import import update_model
 from fleetmark_controller.trial.outcome import TrialOutcome
 from fleetmark_core.digest import sha256_file
 from fleetmark_core.errors import ErrorKind, FleetmarkError
@@ -373,3 +375,25 @@ def test_labels_that_do_not_fit_are_refused(
         stored.label(labels, **options)
     assert caught.value.kind is ErrorKind.USAGE
     assert not stored.catalogs.load().has("model", "mine")
+
+
+def test_new_samples_of_an_update_need_a_metric(tmp_path: Path) -> None:
+    file = tmp_path / "m.onnx"
+    file.write_bytes(b"")
+    given = ["mine", str(file), "--dataset", str(tmp_path / "new.npz")]
+    result = CliRunner().invoke(update_model, given)
+    assert result.exit_code == 2
+    assert "--dataset needs --metric in an update" in result.output
+    # With a metric, the file itself is read.
+    result = CliRunner().invoke(update_model, [*given, "--metric", "f1"])
+    assert "needs --metric" not in result.output
+    assert result.exit_code != 0
+
+
+def test_an_update_keeps_no_labels_of_another_metric(tmp_path: Path) -> None:
+    stored = Labeled(tmp_path)
+    stored.label(np.array([0, 1, 255], np.uint8), metric="f1", shapes=["3x8x8"])
+    before = texts(stored.catalogs.load())
+    with pytest.raises(FleetmarkError, match="those of another metric than top-1"):
+        stored.add(update=True, shapes=[], inputs=[], values_sha256="", metric="top-1")
+    assert texts(stored.catalogs.load()) == before

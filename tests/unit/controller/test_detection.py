@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from fleetmark_controller.evaluation.metrics.detection import (
+    MAX_BOXES,
     MAX_DETECTIONS,
     check_boxes,
     load_boxes,
@@ -193,6 +194,13 @@ def test_hostile_answers_are_refused(tmp_path: Path, answers: Array, says: str) 
         measured(tmp_path, "map", answers, case(4)[1])
 
 
+def test_labels_in_fractions_are_refused(tmp_path: Path) -> None:
+    answers, labels = case(4)
+    labels[..., 1:5] /= 200
+    with pytest.raises(IngestError, match="the labels are within 2 pixels only"):
+        measured(tmp_path, "map", answers, labels)
+
+
 @given(
     hnp.arrays(
         st.sampled_from([np.float64, np.float32]),
@@ -210,5 +218,8 @@ def test_labels_that_are_not_boxes_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "values.npz", y=np.zeros((2, 3)))
     with pytest.raises(IngestError, match="not float64"):
         load_boxes(tmp_path / "values.npz", "y")
+    many = np.zeros((1, MAX_BOXES + 1, 6))
+    assert check_boxes(many) == "labels have 10,001 boxes a picture, more than 10,000"
+    assert not check_boxes(many[:, 1:])
     with pytest.raises(IngestError, match="no box that is counted"):
         mean_precision(np.zeros((1, 100, 6)), np.full((1, 1, 6), -1.0), np.array([0.5]))

@@ -517,6 +517,26 @@ def test_arrays_that_do_not_fit_their_inputs_are_refused(
     refused(encoder(), npz(tmp_path, **arrays), says)
 
 
+def test_one_of_several_arrays_of_bytes_has_pictures_only_with_steps(tmp_path: Path) -> None:
+    x = Tensor("x", "float32", (0, 3, 4, 4), ("n", "", "", ""))
+    table = Tensor("table", "uint8", (0, 4, 4), ("n", "", ""))
+    y = Tensor("y", "float32", (0, 10), ("n", ""))
+    described = OnnxDescription(8, 17, (x, table), (y,), (), GraphFacts())
+    values = np.arange(32, dtype=np.uint8).reshape(2, 4, 4)
+    pictures = np.full((2, 6, 6, 3), 51, np.uint8)
+    floats = np.ones((2, 3, 4, 4), np.float32)
+    found = read(described, npz(tmp_path, x=floats, table=values, y=np.arange(2)))
+    assert set(found.arrays) == {"x", "x1", "y"}
+    assert np.array_equal(found.arrays["x1"], values)
+    path = npz(tmp_path, x=pictures, table=values, y=np.arange(2))
+    refused(described, path, "x [2, 6, 6, 3], and input x needs [3, 4, 4]")
+    found = read(described, path, preprocess="resize=4")
+    assert found.arrays["x"] == pytest.approx(0.2)
+    # The only array has pictures without steps, too.
+    found = read(model(), npz(tmp_path, x=pictures, y=np.arange(2)))
+    assert found.arrays["x"] == pytest.approx(0.2)
+
+
 def test_a_named_input_gets_one_array(tmp_path: Path) -> None:
     for name in ("x", "ids"):
         path = npz(tmp_path, **{name: IDS, "y": np.arange(3)})

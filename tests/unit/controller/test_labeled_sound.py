@@ -210,6 +210,23 @@ def test_files_that_are_not_plain_are_refused(sounds: Path) -> None:
     assert "larger than" in refused(model(), sounds)
 
 
+@pytest.mark.parametrize(
+    ("metric", "says"),
+    [
+        ("map", "map needs boxes, which sound does not have"),
+        ("map50", "map50 needs boxes, which sound does not have"),
+        ("miou", "miou needs classes of positions, which sound does not have"),
+    ],
+)
+def test_metrics_of_pictures_are_refused(sounds: Path, metric: str, says: str) -> None:
+    labels = str(sounds.parent / "labels.csv")
+    given = LabeledOptions(str(sounds), labels, preprocess="rate=8000", metric=metric)
+    with pytest.raises(FleetmarkError) as caught:
+        read_labeled_inputs(model(), (), (), (), given)
+    assert caught.value.kind is ErrorKind.USAGE
+    assert says in str(caught.value)
+
+
 def test_a_folder_has_one_kind_of_files(sounds: Path) -> None:
     (sounds / "d.png").write_bytes(b"")
     assert "has pictures (d.png) and sound (a.WAV)" in refused(model(), sounds)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from fleetmark_controller.artifacts.labeled_samples.detection_outputs import OUTPUTS, SPEC
 from fleetmark_controller.artifacts.labeled_samples.labels import (
     Labels,
     check_outputs,
@@ -31,8 +35,10 @@ from fleetmark_controller.artifacts.labeled_samples.preprocess import (
     place_picture,
     placement,
 )
+from fleetmark_controller.artifacts.labeled_samples.transcript_labels import transcript_arrays
 from fleetmark_controller.artifacts.model_import.plan import PlannedOutput
 from fleetmark_controller.artifacts.model_import.value_archive import write_archive
+from fleetmark_controller.evaluation.metrics.transcripts import Transcripts
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from tests.unit.controller.test_labeled_data import model, npz, read, refused
 
@@ -123,6 +129,44 @@ def test_an_index_of_a_palette_is_the_class(folders: tuple[Path, Path]) -> None:
     indexed.save(labels / "a.png")
     found = read(SEGMENTS, pictures, labels=str(labels), metric="miou")
     assert set(found.arrays["y"][0].ravel().tolist()) == {2}
+
+
+def png(rows: Any, bits: int, color_type: int, palette: int = 0) -> bytes:
+    """Return a PNG file whose pixels have any number of bits."""
+    data = b""
+    for row in rows:
+        flat = [value >> bit & 1 for value in row for bit in reversed(range(bits))]
+        data += b"\0" + np.packbits(np.array(flat, np.uint8)).tobytes()
+    head = struct.pack(">IIBBBBB", len(rows[0]), len(rows), bits, color_type, 0, 0, 0)
+    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(data)), (b"IEND", b"")]
+    if palette:
+        chunks.insert(1, (b"PLTE", bytes(3 * palette)))
+    made = b"\x89PNG\r\n\x1a\n"
+    for name, part in chunks:
+        made += struct.pack(">I", len(part)) + name + part
+        made += struct.pack(">I", zlib.crc32(name + part))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("bits", "color_type"), [(1, 0), (2, 0), (4, 0), (8, 0), (1, 3), (2, 3), (4, 3), (8, 3)]
+)
+def test_pixels_of_few_bits_are_exact_or_refused(
+    folders: tuple[Path, Path], bits: int, color_type: int
+) -> None:
+    pictures, labels = folders
+    most = min((1 << bits) - 1, 2)
+    rows = [[place % (most + 1) for place in range(8)]] * 4
+    (labels / "a.png").write_bytes(png(rows, bits, color_type, 1 << bits if color_type else 0))
+    options = {"labels": str(labels), "metric": "miou"}
+    if color_type == 0 and bits in (2, 4):
+        says = (f"a.png: has gray pixels of {bits} bits", "Save it with 8 bits or a palette")
+        with pytest.raises(FleetmarkError) as caught:
+            read(SEGMENTS, pictures, **options)
+        assert all(one in f"{caught.value} {caught.value.next_step}" for one in says)
+        return
+    found = read(model((0, 3, 4, 8), classes=(3, 4, 8)), pictures, **options)
+    assert found.arrays["y"][0].tolist() == rows
 
 
 def test_damaged_missing_and_doubtful_label_pictures_are_refused(
@@ -225,7 +269,12 @@ def test_labels_of_an_unknown_output_allow_any_class() -> None:
     labels = np.array([[0, 3]], np.int32)
     unknown = PlannedOutput("y", "float32", (1, 0, 2), 0)
     assert stored_positions(labels, unknown).dtype == np.int32
-    assert stored_positions(labels, output(2, dtype="int64")).dtype == np.uint8
+    for dtype in ("int8", "uint8", "bool"):
+        assert stored_positions(labels, output(2, dtype=dtype)).dtype == np.uint8
+    # A map of wider integers may have any class.
+    for dtype in ("int16", "int32", "int64", "uint16"):
+        assert stored_positions(labels, output(2, dtype=dtype)).dtype == np.int32
+        check_stored_positions(labels, output(2, dtype=dtype))
     with pytest.raises(FleetmarkError, match="stored as bytes, and output y has 300 classes"):
         check_stored_positions(labels.astype(np.uint8), output(300, 2))
 
@@ -261,9 +310,7 @@ def test_stored_labels_are_read_as_they_were(
 
 
 def _plan(positions: int) -> Any:
-    from types import SimpleNamespace
-
-    return SimpleNamespace(outputs=[output(positions, dtype="int64")])
+    return SimpleNamespace(outputs=[output(positions, dtype="uint8")])
 
 
 @pytest.mark.parametrize(
@@ -279,3 +326,55 @@ def test_an_archive_with_other_labels_is_refused(tmp_path: Path, y: Array, says:
     write_archive(tmp_path / "values.npz", {"y": y})
     with pytest.raises(FleetmarkError, match=says):
         stored_labels(tmp_path / "values.npz", "miou")
+
+
+STORED_LABELS = {
+    "top-1": {"y": np.array([0, 255])},
+    "f1": {"y": np.array([0, 255], np.uint8)},
+    "miou": {"y": np.zeros((2, 2), np.int32)},
+    "mae": {"y": np.ones((2, 2), np.float32)},
+    "map": {
+        "y": np.array([[[0, 1, 1, 9, 9, 0.0]]] * 2),
+        SPEC: np.array([0, -2, -2, 0, 1, 1]),
+        OUTPUTS: np.frombuffer(b'["y"]', np.uint8),
+    },
+    "wer": transcript_arrays(Transcripts(("a", "b"), ("a", "b")), "y"),
+}
+SAME = {"top-1": {"top-1", "top-5"}, "f1": {"f1", "miou"}, "miou": {"f1", "miou", "top-1"}}
+SAME |= {"mae": {"mae", "cosine"}, "map": {"map", "map50"}, "wer": {"wer", "cer"}}
+
+
+@pytest.mark.parametrize("kind", STORED_LABELS)
+@pytest.mark.parametrize(
+    "metric", ["top-1", "top-5", "f1", "miou", "mae", "cosine", "map", "map50", "wer", "cer"]
+)
+def test_stored_labels_of_another_metric_are_refused(
+    tmp_path: Path, kind: str, metric: str
+) -> None:
+    write_archive(tmp_path / "values.npz", STORED_LABELS[kind])
+    if metric in SAME[kind]:
+        assert len(stored_labels(tmp_path / "values.npz", metric)) == 2
+        return
+    with pytest.raises(FleetmarkError, match="those of another metric") as caught:
+        stored_labels(tmp_path / "values.npz", metric)
+    assert caught.value.next_step.startswith("Give --dataset and --labels again")
+
+
+def test_class_255_is_not_counted_as_one_with_miou(tmp_path: Path) -> None:
+    write_archive(tmp_path / "values.npz", {"y": np.array([[0, 255]], np.int32)})
+    assert stored_labels(tmp_path / "values.npz", "f1").values.max() == 255
+    with pytest.raises(FleetmarkError, match="another metric than miou: they have class 255"):
+        stored_labels(tmp_path / "values.npz", "miou")
+
+
+def test_answers_of_top_k_are_checked_against_the_log() -> None:
+    def check(samples: int, metric: str) -> None:
+        plan: Any = SimpleNamespace(outputs=[output(1000)])
+        check_outputs(plan, Labels(metric, np.zeros(samples, np.int64)))
+
+    check(84_000, "top-87")
+    with pytest.raises(FleetmarkError, match="answers of 352 bytes make an accuracy log of 66 MiB"):
+        check(87_000, "top-88")
+    check(621_000, "top-1")
+    with pytest.raises(FleetmarkError, match="more than 64"):
+        check(700_000, "top-1")

@@ -21,6 +21,7 @@ from fleetmark_controller.artifacts.model_import.plan import PlannedOutput
 from fleetmark_controller.artifacts.model_import.value_archive import write_archive
 from fleetmark_controller.evaluation.metrics.transcripts import (
     MAX_STEPS,
+    MAX_TEXTS,
     Transcripts,
     array_names,
     decode,
@@ -181,6 +182,13 @@ def test_any_arrays_are_read_or_refused(data: bytes, ends: list[int], dtype: Any
     assert any(found.references)
 
 
+def test_more_texts_than_samples_are_refused() -> None:
+    data = np.zeros(0, np.uint8)
+    assert len(unpack_texts(data, np.zeros(MAX_TEXTS, np.int64))) == MAX_TEXTS
+    with pytest.raises(ValueError, match="1,000,001 texts, more than 1,000,000"):
+        unpack_texts(data, np.zeros(MAX_TEXTS + 1, np.int64))
+
+
 # The import.
 
 
@@ -244,18 +252,23 @@ def test_steps_of_an_output() -> None:
     def steps(*sizes: int, dtype: str = "float32") -> int | None:
         return step_count(PlannedOutput("y", dtype, (1, *sizes), 0), 4)
 
-    assert (steps(9, 4), steps(4, 9), steps(4, 4), steps(9, dtype="int64")) == (9, 9, 4, 9)
+    assert (steps(9, 4), steps(4, 9), steps(9, dtype="int64")) == (9, 9, 9)
     assert steps(0, 4) is None
     for sizes in ((9,), (9, 5), (2, 9, 4)):
         with pytest.raises(FleetmarkError, match="does not fit 4 tokens"):
             steps(*sizes)
+    with pytest.raises(FleetmarkError, match="2 axes that may be the tokens") as caught:
+        steps(4, 4)
+    assert "ArgMax" in caught.value.next_step
 
 
 def test_the_size_of_the_output_must_be_known_in_the_end() -> None:
     texts = Transcripts(("a",) * 1000, VOCABULARY)
     unknown = PlannedOutput("y", "float32", (1, 0, 7), 0)
     check_steps(texts, unknown)
-    for output in (unknown, PlannedOutput("y", "float32", (9, 7), None)):
+    for sizes in ((9, 7), (1, 9, 7), (3,)):
+        check_steps(texts, PlannedOutput("y", "float32", sizes, None))
+    for output in (unknown, PlannedOutput("y", "float32", (1, 9, 7), None)):
         with pytest.raises(FleetmarkError, match="that only a run shows"):
             check_steps(texts, output, is_final=True)
     check_steps(texts, PlannedOutput("y", "float32", (1, 8000, 7), 0), is_final=True)

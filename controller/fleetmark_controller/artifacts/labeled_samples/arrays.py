@@ -56,6 +56,8 @@ class ArraySamples:
     shown: Mapping[str, str]
     """Name of each input's array in the archive."""
     steps: Preprocess
+    pixels: frozenset[str]
+    """The inputs whose arrays are pictures."""
     next_step: str = ""
 
     @property
@@ -67,7 +69,7 @@ class ArraySamples:
         """Return the shapes that the arrays give to inputs with open dimensions."""
         found = {
             name: open_picture_shape(self.tensors[name], self.steps)
-            if is_pixels(array)
+            if name in self.pixels
             else open_sizes(self.tensors[name], array.shape)
             for name, array in self.arrays.items()
         }
@@ -92,7 +94,7 @@ class ArraySamples:
 
     def _values(self, name: str, entry: PlannedInput) -> Array:
         array, tensor, what = self.arrays[name], self.tensors[name], self.shown[name]
-        if is_pixels(array):
+        if name in self.pixels:
             pictures = array_pictures(array, what, self.where)
             return picture_values(pictures, len(array), tensor, entry, self.steps)
         if array.shape[1:] != entry.array_shape:
@@ -103,9 +105,21 @@ class ArraySamples:
         return converted(array, entry, self.where)
 
 
-def is_pixels(array: Array) -> bool:
-    """Return whether an array has pictures, and not values of the input."""
-    return bool(array.dtype == "uint8" and array.ndim in (3, 4))
+def pixel_inputs(arrays: Mapping[str, Array], *, has_steps: bool) -> frozenset[str]:
+    """Return the inputs whose arrays are pictures, and not values of the input.
+
+    Of several arrays, one of bytes may also be a mask or a table, so that only steps of
+    `--preprocess` show that it has pictures.
+
+    Args:
+        arrays: all sample arrays of an archive, by input.
+        has_steps: True if there are steps.
+    """
+    if len(arrays) > 1 and not has_steps:
+        return frozenset()
+    return frozenset(
+        name for name, array in arrays.items() if array.dtype == "uint8" and array.ndim in (3, 4)
+    )
 
 
 def read_arrays(
@@ -141,11 +155,12 @@ def read_arrays(
             place = given.labels if has_texts else LABELS
             what = f"has {names[one]} {list(array.shape)} and {len(labels):,} labels in {place}"
             raise values_error(where, what)
-    if given.preprocess and not any(map(is_pixels, arrays.values())):
+    pixels = pixel_inputs(arrays, has_steps=bool(given.preprocess))
+    if given.preprocess and not pixels:
         what = f"{' and '.join(names.values())} of {where}"[:200]
         what += " has values and not pictures (uint8 [N, height, width, channels])"
         raise FleetmarkError(ErrorKind.USAGE, what, OPTION, "Leave the option out")
-    return ArraySamples(labels, where, tensors, arrays, names, steps)
+    return ArraySamples(labels, where, tensors, arrays, names, steps, pixels)
 
 
 def _array_names(

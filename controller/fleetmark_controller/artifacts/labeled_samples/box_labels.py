@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,9 @@ from fleetmark_controller.artifacts.model_import.picture_files import picture_si
 from fleetmark_controller.artifacts.model_import.value_archive import MAX_BYTES, values_error
 from fleetmark_controller.evaluation.metrics.detection import (
     ANSWER_BYTES,
+    FEWEST_PIXELS,
     LABEL_COLUMNS,
+    MAX_BOXES,
     check_boxes,
 )
 from fleetmark_controller.evaluation.metrics.stored_labels import answers_log_bytes, fits_log
@@ -68,7 +71,7 @@ class PictureBoxes:
         import numpy as np
 
         most = max(1, *map(len, self.boxes))
-        if len(self) * most * _COLUMNS * 8 > MAX_BYTES:
+        if most > MAX_BOXES or len(self) * most * _COLUMNS * 8 > MAX_BYTES:
             raise values_error(self.where, f"has pictures with {most:,} boxes: too many values")
         made = np.zeros((len(self), most, _COLUMNS))
         made[..., 0] = -1
@@ -108,7 +111,17 @@ def given_boxes(given: Array, where: str) -> Array:
         raise values_error(where, f"has labels y {list(given.shape)}: too many values")
     made = np.zeros((*given.shape[:2], _COLUMNS))
     made[..., : given.shape[2]] = given
-    return checked_boxes(made, where)
+    boxes = checked_boxes(made, where)
+    if abs(boxes[boxes[..., 0] >= 0][:, 1:5]).max() <= FEWEST_PIXELS:
+        raise _fractions_error(where, "the input")
+    return boxes
+
+
+def _fractions_error(where: str, which: str) -> FleetmarkError:
+    what = f"has coordinates of at most {FEWEST_PIXELS:g} only: boxes are fractions, expected "
+    next_step = f"Multiply x with the width of {which}, and y with its height"
+    error = values_error(where, f"{what}pixels of {which}")
+    return FleetmarkError(error.kind, error.what, error.where, next_step)
 
 
 def checked_boxes(boxes: Array, where: str) -> Array:
@@ -172,6 +185,9 @@ def read_coco(path: Path, folder: Path, pictures: Sequence[Path], classes: str) 
         if image_id in boxes:
             boxes[image_id].append(_box(entry, at, where, numbers))
     found = tuple(tuple(boxes[names[name]]) for name in wanted)
+    edges = [abs(value) for one in found for box in one for value in box[1:5]]
+    if edges and max(edges) <= FEWEST_PIXELS:
+        raise _fractions_error(where, "the picture")
     return PictureBoxes(where, tuple(pictures), found)
 
 
@@ -206,7 +222,11 @@ def _categories(document: Mapping[str, Any], where: str, classes: str) -> Mappin
         if number in found:
             raise values_error(where, f"has the category {number!r:.80} twice")
         name = category.get("name")
-        if classes and name not in places:
+        if not isinstance(name, str):
+            if classes or "name" in category:
+                what = f"categories[{place}].name is {_shown(name)}, expected a text"
+                raise values_error(where, what)
+        elif classes and name not in places:
             raise values_error(where, f"the category {name!r:.80} is not in {classes}")
         found[number] = places[str(name)] if classes else place
     if not 0 < len(found) <= MAX_CLASSES:
@@ -220,15 +240,20 @@ def _box(entry: Mapping[str, Any], at: str, where: str, numbers: Mapping[str | i
         raise values_error(where, f"{at} has the category {category!r:.80}, which is not there")
     box = entry.get("bbox")
     if not isinstance(box, list) or len(box) != 4 or not all(map(_is_size, box)):
-        what = f"{at}.bbox is {str(box)[:80]}, expected [x, y, width, height] of finite numbers"
+        what = f"{at}.bbox is {_shown(box)}, expected [x, y, width, height] of finite numbers"
         raise values_error(where, what)
     x, y, width, height = map(float, box)
     if width < 0 or height < 0:
         raise values_error(where, f"{at}.bbox has a negative width or height")
     crowd = entry.get("iscrowd", 0)
     if crowd not in (0, 1):
-        raise values_error(where, f"{at}.iscrowd is {crowd!r:.80}, expected 0 or 1")
+        raise values_error(where, f"{at}.iscrowd is {_shown(crowd)}, expected 0 or 1")
     return (float(numbers[category]), x, y, x + width, y + height, float(crowd))
+
+
+def _shown(value: object) -> str:
+    """Return a short text for a value of any depth and size."""
+    return reprlib.repr(value)[:80]
 
 
 def _is_size(value: object) -> bool:
@@ -239,5 +264,5 @@ def _is_size(value: object) -> bool:
 
 def _id(value: object, at: str, where: str) -> str | int:
     if isinstance(value, bool) or not isinstance(value, (int, str)):
-        raise values_error(where, f"{at} is {str(value)[:80]}, expected a number or a text")
+        raise values_error(where, f"{at} is {_shown(value)}, expected a number or a text")
     return value

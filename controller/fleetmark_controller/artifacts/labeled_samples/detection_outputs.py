@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ SPEC = "detections"
 the width and height that coordinates are multiplied with, as int64. The place of classes is -1 if
 they are those of the highest scores; those of scores and classes are -2 if they are columns of the
 boxes."""
+OUTPUTS = "detections-outputs"
+"""Name of the array with the names of the outputs in `SPEC`, as a JSON list in bytes of uint8."""
 FORMATS = ("xyxy", "yxyx", "cxcywh")
 SCALES = ("pixels", "unit")
 _KEYS = ("boxes", "scores", "classes", "format", "scale")
@@ -96,20 +99,16 @@ def resolve_detections(
     boxes = places.get("boxes")
     if boxes is None:
         boxes = _guessed_boxes(outputs, taken=set(places.values()))
-    _check_real(outputs[boxes])
     columns = outputs[boxes].sizes[-1:]
     if columns == (6,) and "scores" not in given and "classes" not in given:
         scores = classes = _COLUMN
+        _check_types(outputs, boxes, scores)
     else:
-        if columns not in ((), (0,), (4,)):
-            what = (
-                f"output {names[boxes]} has {columns[0]} columns, expected 4, or 6 without scores"
-            )
-            raise _invalid_error(what)
+        _check_types(outputs, boxes)
         scores = places.get("scores", -1)
         if scores < 0:
             scores = _named("scores", outputs, {boxes, *places.values()})
-        _check_real(outputs[scores])
+        _check_types(outputs, boxes, scores)
         classes = places.get("classes", -1)
         if classes < 0 and len(outputs[scores].sizes) < max(2, len(outputs[boxes].sizes)):
             classes = _named("classes", outputs, {boxes, scores})
@@ -128,11 +127,32 @@ def resolve_detections(
     return np.array([boxes, scores, classes, form, *scale], np.int64)
 
 
-def check_detections(spec: Array, outputs: Sequence[PlannedOutput]) -> None:
-    """Check a stored array `SPEC` against the outputs of a model.
+def output_names(spec: Array, outputs: Sequence[PlannedOutput]) -> Array:
+    """Return the array `OUTPUTS`: the names of the outputs in a valid array `SPEC`."""
+    import numpy as np
+
+    names = [outputs[place].name for place in spec[:3].tolist() if place >= 0]
+    return np.frombuffer(json.dumps(names).encode(), np.uint8)
+
+
+def class_count(spec: Array, outputs: Sequence[PlannedOutput]) -> int:
+    """Return the number of classes with a score for each box; 0 if it is not known."""
+    _, scores, classes = spec[:3].tolist()
+    sizes = outputs[scores].sizes if classes == _BEST else ()
+    return sizes[-1] if sizes else 0
+
+
+def check_detections(spec: Array, names: Array, outputs: Sequence[PlannedOutput]) -> None:
+    """Check stored arrays against the outputs of a model, which may be another one since.
+
+    Args:
+        spec: the array `SPEC`.
+        names: the array `OUTPUTS`.
+        outputs: outputs of the model.
 
     Raises:
-        FleetmarkError: USAGE: it is not valid for them.
+        FleetmarkError: USAGE: they are not valid for the outputs, or are those of outputs of other
+            names.
     """
     import numpy as np
 
@@ -144,12 +164,23 @@ def check_detections(spec: Array, outputs: Sequence[PlannedOutput]) -> None:
     is_sound = (
         0 <= boxes < count
         and (_COLUMN == scores == classes or (0 <= scores < count and -1 <= classes < count))
+        and boxes not in (scores, classes)
         and 0 <= form < len(FORMATS)
         and 0 < width <= _MAX_SIDE
         and 0 < height <= _MAX_SIDE
     )
     if not is_sound:
         raise _invalid_error(f"the values have {SPEC} {spec.tolist()}, which the model cannot have")
+    wanted = output_names(spec, outputs)
+    if names.dtype != np.uint8 or not np.array_equal(names, wanted):
+        stored = names.reshape(-1)[:200].tobytes().decode("utf-8", "replace")
+        shown = f"{wanted[:200].tobytes().decode()} at their places"
+        what = f"the values are for the outputs {stored!r:.200}, and the model has {shown}"
+        raise _invalid_error(what, "Give --dataset and --labels again, with --metric")
+    _check_types(outputs, boxes, scores)
+    if classes == _BEST and len(outputs[scores].sizes) == 1:
+        what = f"output {outputs[scores].name} has no axis of classes"
+        raise _invalid_error(what, "Give classes=NAME")
 
 
 def describe_detections(spec: Array, outputs: Sequence[PlannedOutput]) -> str:
@@ -191,10 +222,16 @@ def _named(key: str, outputs: Sequence[PlannedOutput], taken: set[int]) -> int:
     return found[0]
 
 
-def _check_real(output: PlannedOutput) -> None:
-    if output.dtype not in FLOATS:
-        what = f"output {output.name} is {output.dtype}, and boxes and scores are real numbers"
-        raise _invalid_error(what)
+def _check_types(outputs: Sequence[PlannedOutput], boxes: int, scores: int = _BEST) -> None:
+    """Raise an error if boxes or scores are not real numbers, or boxes have other columns."""
+    for place in (boxes, scores):
+        if place >= 0 and outputs[place].dtype not in FLOATS:
+            what = f"output {outputs[place].name} is {outputs[place].dtype}"
+            raise _invalid_error(f"{what}, and boxes and scores are real numbers")
+    columns = outputs[boxes].sizes[-1:]
+    if columns not in ((), (0,), (6 if scores == _COLUMN else 4,)):
+        what = f"output {outputs[boxes].name} has {columns[0]} columns"
+        raise _invalid_error(f"{what}, expected 4, or 6 without scores")
 
 
 def _invalid_error(what: str, next_step: str = "") -> FleetmarkError:

@@ -22,6 +22,7 @@ from fleetmark_controller.artifacts.model_import.picture_files import (
 from fleetmark_controller.artifacts.model_import.value_archive import MAX_BYTES, values_error
 from fleetmark_controller.evaluation.metrics.names import CLASS_METRICS
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from fleetmark_core.regular_file import open_regular
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
 
 _UNCOUNTED = 255
+_IHDR_END = 26
+"""Bytes of a PNG file up to the color type: signature, length, name, width, height, bit depth."""
+_GRAY = 0
 _MODES = ("L", "P", "1", "I;16", "I;16B", "I;16L", "I")
 
 
@@ -95,14 +99,35 @@ def label_pictures(
         what = "the values of label pictures are the numbers of classes, without names"
         raise FleetmarkError(ErrorKind.USAGE, what, "--classes", "Leave the option out")
     found = tuple(labels / path.relative_to(folder).with_suffix(".png") for path in pictures)
-    if len(set(found)) != len(found):
-        twice = next(path for path in found if found.count(path) > 1)
-        raise values_error(str(twice), "is the label of two pictures, whose names differ in .png")
+    seen: set[Path] = set()
+    for path in found:
+        if path in seen:
+            what = "is the label of two pictures, whose names differ in .png"
+            raise values_error(str(path), what)
+        seen.add(path)
     for path in found:
         if path.is_symlink() or not path.is_file():
             what = "is a link; put the file itself into the folder"
             raise values_error(str(path), what if path.is_symlink() else "is missing")
     return LabelPictures(metric, found, tuple(pictures))
+
+
+def _scaled_bits(path: Path) -> int:
+    """Return the bits of gray pixels that the decoder scales to 8 bits; 0 for other pictures.
+
+    It keeps the indices of palettes, and the values 0 and 1 of single bits. Source: the chunk IHDR,
+    ISO/IEC 15948:2004, 11.2.2: bit depth and color type follow width and height.
+
+    Args:
+        path: a PNG file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with open_regular(path) as file:
+        head = file.read(_IHDR_END)
+    bits, color_type = head[-2], head[-1]
+    return bits if color_type == _GRAY and bits in (2, 4) else 0
 
 
 def _read_label(path: Path, picture: Path, shape: PictureShape, steps: Preprocess) -> Array:
@@ -112,6 +137,11 @@ def _read_label(path: Path, picture: Path, shape: PictureShape, steps: Preproces
     where = str(path)
     try:
         with open_picture(path, ("PNG",)) as opened:
+            bits = _scaled_bits(path)
+            if bits:
+                what = f"has gray pixels of {bits} bits, which are read as parts of 255"
+                next_step = "Save it with 8 bits or a palette"
+                raise FleetmarkError(ErrorKind.USAGE, what, where, next_step)
             if opened.mode not in _MODES:
                 what = f"has the channels {opened.mode}, expected one: the number of the class"
                 raise values_error(where, what)

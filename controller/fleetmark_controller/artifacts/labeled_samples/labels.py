@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from fleetmark_controller.artifacts.labeled_samples.box_labels import checked_boxes, given_boxes
 from fleetmark_controller.artifacts.labeled_samples.detection_outputs import (
+    OUTPUTS,
     SPEC,
     check_detections,
+    class_count,
     describe_detections,
+    output_names,
     resolve_detections,
 )
 from fleetmark_controller.artifacts.labeled_samples.label_files import (
@@ -23,6 +26,7 @@ from fleetmark_controller.artifacts.labeled_samples.label_files import (
     read_labels,
 )
 from fleetmark_controller.artifacts.labeled_samples.position_labels import (
+    UNCOUNTED,
     check_positions,
     check_stored_positions,
     read_stored_positions,
@@ -35,15 +39,23 @@ from fleetmark_controller.artifacts.labeled_samples.transcript_labels import (
     transcript_arrays,
 )
 from fleetmark_controller.artifacts.model_import.input_roles import FLOATS
+from fleetmark_controller.artifacts.model_import.options import ArrayHead
 from fleetmark_controller.artifacts.model_import.plan import ImportPlan, PlannedOutput
-from fleetmark_controller.artifacts.model_import.value_archive import read_member, values_error
+from fleetmark_controller.artifacts.model_import.value_archive import (
+    read_heads,
+    read_member,
+    values_error,
+)
+from fleetmark_controller.evaluation.metrics.confusion import NO_CLASS
 from fleetmark_controller.evaluation.metrics.names import (
     CLASS_METRICS,
     DETECTION_METRICS,
     METRICS,
+    MIOU,
     TRANSCRIPT_METRICS,
 )
-from fleetmark_controller.evaluation.metrics.transcripts import Transcripts
+from fleetmark_controller.evaluation.metrics.stored_labels import answers_log_bytes, fits_log
+from fleetmark_controller.evaluation.metrics.transcripts import Transcripts, array_names
 from fleetmark_controller.evaluation.output_metrics import COSINE, OUTPUT_METRICS, log_bytes
 from fleetmark_controller.loadgen.limits import MAX_ACCURACY_BYTES
 from fleetmark_core.errors import ErrorKind, FleetmarkError
@@ -212,7 +224,8 @@ def stored_form(
         FleetmarkError: USAGE: an output does not fit them.
     """
     if labels.metric in DETECTION_METRICS:
-        return replace(labels, more={SPEC: resolve_detections(detections, plan.outputs, size)})
+        spec = resolve_detections(detections, plan.outputs, size)
+        return replace(labels, more={SPEC: spec, OUTPUTS: output_names(spec, plan.outputs)})
     if detections:
         what = f"{labels.metric} needs no boxes"
         raise FleetmarkError(ErrorKind.USAGE, what, "--detections", "Leave the option out")
@@ -228,17 +241,68 @@ def stored_labels(path: Path, metric: str) -> Labels:
         FleetmarkError: USAGE: it has none, or ones that are not valid.
     """
     where = "--labels"
+    _check_stored_kind(read_heads(path, where), metric)
     if metric in TRANSCRIPT_METRICS:
         return _transcript_labels(metric, stored_transcripts(path, LABELS, where))
     found = Labels(metric, read_member(path, LABELS, where))
     if metric in DETECTION_METRICS:
-        spec = read_member(path, SPEC, where)
-        return replace(found, values=checked_boxes(found.values, where), more={SPEC: spec})
+        more = {name: read_member(path, name, where) for name in (SPEC, OUTPUTS)}
+        return replace(found, values=checked_boxes(found.values, where), more=more)
     if metric in OUTPUT_METRICS:
         return replace(found, values=check_expected(found.values, metric, where))
     if found.has_positions:
+        if metric == MIOU and found.values.dtype == "int32" and (found.values == UNCOUNTED).any():
+            # An import with this metric stores -1 instead.
+            raise _other_metric_error(f"class {UNCOUNTED}", metric)
         return replace(found, values=read_stored_positions(found.values, where))
     return replace(found, values=check_labels(found.values, where))
+
+
+def _check_stored_kind(heads: Mapping[str, ArrayHead], metric: str) -> None:
+    """Check that an archive has labels of the kind that a metric needs.
+
+    Values of another kind may look valid: 255 is a class for top-1, and no class for f1.
+
+    Args:
+        heads: types and shapes of the arrays of the archive.
+        metric: the metric.
+
+    Raises:
+        FleetmarkError: USAGE: the labels are those of another metric.
+    """
+    head = heads.get(LABELS)
+    if head is None:
+        return  # the reader names the missing array
+    if metric in TRANSCRIPT_METRICS:
+        wanted = "transcripts"
+    elif metric in DETECTION_METRICS:
+        wanted = "boxes"
+    elif metric in OUTPUT_METRICS:
+        wanted = "expected outputs"
+    elif metric in CLASS_METRICS or (metric == TOP_1 and len(head.shape) > 1):
+        wanted = "classes of positions"
+    else:
+        wanted = "classes"
+    if array_names(LABELS)[1] in heads:
+        kind = "transcripts"
+    elif SPEC in heads:
+        kind = "boxes"
+    elif head.dtype == "float32":
+        kind = "expected outputs"
+    elif head.dtype in NO_CLASS:
+        kind = "classes of positions"
+    elif head.dtype == "int64" and len(head.shape) == 1:
+        kind = "classes"
+    else:
+        return  # no import stores such labels, and the checks of their values say why
+    if kind != wanted:
+        raise _other_metric_error(kind, metric)
+
+
+def _other_metric_error(kind: str, metric: str) -> FleetmarkError:
+    what = f"the stored labels are those of another metric than {metric}: they have {kind}"
+    next_step = "Give --dataset and --labels again, with --metric"
+    return FleetmarkError(ErrorKind.USAGE, what, "--metric", next_step)
 
 
 def label_notes(plan: ImportPlan, labels: Labels) -> tuple[str, ...]:
@@ -267,9 +331,21 @@ def check_outputs(plan: ImportPlan, labels: Labels, *, is_final: bool = False) -
         check_steps(labels.transcripts, output, is_final=is_final)
         return
     if labels.metric in DETECTION_METRICS:
-        check_detections(labels.more[SPEC], plan.outputs)
+        spec = labels.more[SPEC]
+        check_detections(spec, labels.more[OUTPUTS], plan.outputs)
+        count = class_count(spec, plan.outputs)
+        _check_largest(int(labels.values[..., 0].max()), count, "the scores of the boxes have")
         return
     best = parse_metric(labels.metric)
+    if best and not fits_log(len(labels), 4 * best):
+        total = answers_log_bytes(len(labels), 4 * best)
+        raise FleetmarkError(
+            ErrorKind.USAGE,
+            f"{len(labels):,} answers of {4 * best} bytes make an accuracy log of {total >> 20} "
+            f"MiB, more than {MAX_ACCURACY_BYTES >> 20}",
+            "--labels",
+            "Give fewer samples, or a smaller K for --metric top-K",
+        )
     sizes = [size for axis, size in enumerate(output.sizes) if axis != output.batch_axis]
     count = math.prod(sizes)
     if not best:
@@ -280,9 +356,13 @@ def check_outputs(plan: ImportPlan, labels: Labels, *, is_final: bool = False) -
     if count <= best:
         what = f"output {output.name} has {count} values per sample, too few for top-{best}"
         raise FleetmarkError(ErrorKind.USAGE, what, "--metric")
-    largest = int(labels.values.max())
-    if largest >= count:
-        what = f"the labels have class {largest}, and output {output.name} has {count} classes"
+    _check_largest(int(labels.values.max()), count, f"output {output.name} has")
+
+
+def _check_largest(largest: int, count: int, which: str) -> None:
+    # A count of 0 is not known.
+    if count and largest >= count:
+        what = f"the labels have class {largest}, and {which} {count} classes"
         raise FleetmarkError(ErrorKind.USAGE, what, "--labels", "The first class is 0")
 
 

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[Any]
 
-_BYTE_CLASSES = NO_CLASS["uint8"]
-"""Most classes of labels that are stored as bytes: the value after the last one is no class."""
+UNCOUNTED = NO_CLASS["uint8"]
+"""Value of bytes that is no class, and so also the most classes that bytes hold."""
+_BYTES = ("int8", "uint8", "bool")
 _ARGMAX = "End the graph with ArgMax over the classes, so that the output is the map of classes"
 
 
@@ -51,7 +52,7 @@ def check_positions(given: Array, metric: str, where: str) -> Array:
         raise values_error(where, what)
     labels: Array = given.astype(np.int32)
     if metric == MIOU:
-        labels[labels == _BYTE_CLASSES] = -1
+        labels[labels == UNCOUNTED] = -1
     if labels.max() < 0:
         raise values_error(where, "has no label that is counted: all are -1 (no class)")
     return labels
@@ -61,6 +62,7 @@ def stored_positions(labels: Array, output: PlannedOutput) -> Array:
     """Return labels in the type of the archive: bytes if they hold all classes, or else int32.
 
     Answers have the same type, so that smaller ones allow more samples in LoadGen's accuracy log.
+    The classes of a map of wider integers are not known, and may be more than bytes hold.
 
     Args:
         labels: int32 [N, …], in which -1 is not counted.
@@ -72,9 +74,10 @@ def stored_positions(labels: Array, output: PlannedOutput) -> Array:
     import numpy as np
 
     count = classes_of(output, labels.shape[1:])
-    if count is None or max(int(labels.max()) + 1, count) > _BYTE_CLASSES:
+    is_wide_map = count == 0 and output.dtype not in _BYTES
+    if count is None or is_wide_map or max(int(labels.max()) + 1, count) > UNCOUNTED:
         return labels
-    stored: Array = np.where(labels < 0, _BYTE_CLASSES, labels).astype(np.uint8)
+    stored: Array = np.where(labels < 0, UNCOUNTED, labels).astype(np.uint8)
     return stored
 
 

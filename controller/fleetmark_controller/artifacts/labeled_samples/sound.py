@@ -37,6 +37,7 @@ from fleetmark_controller.artifacts.model_import.wave_file import (
     WaveFile,
     read_wave,
 )
+from fleetmark_controller.evaluation.metrics.names import DETECTION_METRICS, MIOU
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 
 if TYPE_CHECKING:
@@ -138,8 +139,14 @@ def read_sounds(
         given: labels and preparation.
 
     Raises:
-        FleetmarkError: USAGE: the labels are not those of the files, or a step is not valid.
+        FleetmarkError: USAGE: the labels are not those of the files, a step is not valid, or the
+            metric is not one of sound.
     """
+    for metrics, needed in ((DETECTION_METRICS, "boxes"), ((MIOU,), "classes of positions")):
+        if given.metric in metrics:
+            what = f"{given.metric} needs {needed}, which sound does not have"
+            next_step = "Give --metric top-1, f1, wer or cer"
+            raise FleetmarkError(ErrorKind.USAGE, what, "--metric", next_step)
     steps = parse_sound_steps(given.preprocess)
     paths = tuple(folder / name for name in names)
     if Path(given.labels).is_dir():

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[Any]
 
+_ARGMAX = "End the graph with ArgMax over the tokens, so that the output is the token of each step"
+
 
 def given_transcripts(
     labels: str, classes: str, metric: str, names: Sequence[str] = ()
@@ -108,13 +110,16 @@ def step_count(output: PlannedOutput, tokens: int) -> int | None:
 
     Raises:
         FleetmarkError: USAGE: it has neither a score for each step and token, nor a token for each
-            step.
+            step, or it has as many steps as tokens, so that its axes are ambiguous.
     """
     sizes = tuple(size for axis, size in enumerate(output.sizes) if axis != output.batch_axis)
-    if not output.sizes or not all(sizes):
+    if output.batch_axis is None or not output.sizes or not all(sizes):
         return None
     if len(sizes) == 1 and output.dtype not in FLOATS:
         return sizes[0]
+    if sizes == (tokens, tokens):
+        what = f"output {output.name} {list(sizes)} of a sample has 2 axes that may be the tokens"
+        raise FleetmarkError(ErrorKind.USAGE, what, "--classes", _ARGMAX)
     if len(sizes) == 2 and tokens in sizes:
         return sizes[0] if sizes[1] == tokens else sizes[1]
     what = f"output {output.name} {list(sizes)} of a sample does not fit {tokens} tokens"

@@ -41,7 +41,11 @@ ANSWER_COLUMNS = ("score", "class", "x1", "y1", "x2", "y2")
 LABEL_COLUMNS = ("class", "x1", "y1", "x2", "y2", "crowd")
 """The float64 of each box of the labels. A row of class -1 is unused."""
 ANSWER_BYTES = 4 * MAX_DETECTIONS * len(ANSWER_COLUMNS)
-_FEWEST_PIXELS = 2.0
+FEWEST_PIXELS = 2.0
+"""Boxes whose coordinates are all within this number are fractions, and not pixels."""
+_PIXELS = 10.0
+MAX_BOXES = 10_000
+"""Most boxes of the labels of a picture, used or not: their overlaps are computed at once."""
 
 
 def check_boxes(labels: Array) -> str:
@@ -50,6 +54,8 @@ def check_boxes(labels: Array) -> str:
 
     if labels.dtype != np.float64 or labels.ndim != 3 or labels.shape[2:] != (len(LABEL_COLUMNS),):
         return f"labels are {labels.dtype} {list(labels.shape)}, not float64 [N, boxes, 6]"
+    if labels.shape[1] > MAX_BOXES:
+        return f"labels have {labels.shape[1]:,} boxes a picture, more than {MAX_BOXES:,}"
     if not np.isfinite(labels).all():
         return "labels have NaN or infinite values"
     classes, crowd = labels[..., 0], labels[..., 5]
@@ -127,13 +133,17 @@ def _check_answers(answers: Array, indices: Array) -> None:
 
 
 def _check_scale(answers: Array, labels: Array) -> None:
-    """Refuse answers whose boxes are fractions of the input, which would have no precision."""
+    """Refuse answers or labels that are fractions of the input: they would have no precision."""
     boxes, wanted = answers[answers[..., 1] >= 0], labels[labels[..., 0] >= 0]
     if not len(boxes) or not len(wanted):
         return
-    if abs(boxes[:, 2:]).max() <= _FEWEST_PIXELS and abs(wanted[:, 1:5]).max() > 10:
+    found, given = abs(boxes[:, 2:]).max(), abs(wanted[:, 1:5]).max()
+    if found <= FEWEST_PIXELS and given > _PIXELS:
         what = "has boxes within 2 pixels only: they are fractions of the input, so import the"
         raise IngestError(f"{what} model with scale=unit in --detections", LOG)
+    if given <= FEWEST_PIXELS and found > _PIXELS:
+        what = "has boxes in pixels, and the labels are within 2 pixels only: they are fractions"
+        raise IngestError(f"{what}, so import the model with labels in pixels of the input", LOG)
 
 
 def mean_precision(answers: Array, labels: Array, thresholds: Array) -> float:

@@ -39,6 +39,8 @@ MAX_TEXT = 100_000
 """Maximum number of characters of a reference."""
 MAX_TOKEN = 200
 """Maximum number of characters of a token."""
+MAX_TEXTS = 1_000_000
+"""Maximum number of references, and of tokens."""
 MAX_STEPS = 1 << 17
 """Maximum number of tokens of an answer."""
 _SPACES = str.maketrans("▁|", "  ")
@@ -78,6 +80,8 @@ def unpack_texts(data: Array, ends: Array) -> tuple[str, ...]:
 
     if data.dtype != np.uint8 or ends.dtype != np.int64 or data.ndim != 1 or ends.ndim != 1:
         raise ValueError("texts are not uint8 [bytes] with ends of int64 [N]")
+    if ends.size > MAX_TEXTS:
+        raise ValueError(f"there are {ends.size:,} texts, more than {MAX_TEXTS:,}")
     starts = np.concatenate([[0], ends[:-1]])
     if not ends.size or (ends < starts).any() or starts[0] > ends[0] or ends[-1] != data.size:
         raise ValueError("the ends of texts do not ascend to the size of all texts")
