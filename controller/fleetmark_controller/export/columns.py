@@ -112,8 +112,9 @@ _FIGURES = _columns(
         "energy_uncertainty_j",
         "real",
         "J",
-        "largest error of the energy from an external meter, the sum of bounds; null for sensors, "
-        "and if the meter's accuracy is unknown",
+        "uncertainty of the energy from an external meter: the largest errors by clocks and meter, "
+        "and an estimate of the error by the sampling; null for sensors, if the meter's accuracy is "
+        "unknown, and with too few readings",
     ),
     (
         "interval_percent",

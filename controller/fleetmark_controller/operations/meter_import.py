@@ -94,9 +94,12 @@ def uncertainty_method(found: MeterEnergy, options: MeterOptions) -> str:
     """Return how the parts of the uncertainty were computed, as one line."""
     accuracy = options.accuracy_percent
     meter = "the meter's accuracy is unknown" if accuracy is None else f"meter ±{accuracy:g} %"
+    sampling = "too few readings for an estimate of the sampling"
+    if found.sampling_j is not None:
+        sampling = "estimate of the sampling by every second reading only"
     return (
-        f"sum of bounds: interval shifted by up to ±{found.offset_uncertainty_s + MARK_S:.3g} s;"
-        f" every second reading only; {meter}"
+        f"sum of parts: interval shifted by up to ±{found.offset_uncertainty_s + MARK_S:.3g} s;"
+        f" {sampling}; {meter}"
     )
 
 

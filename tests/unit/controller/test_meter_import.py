@@ -105,6 +105,7 @@ def test_the_figures_of_the_meter_are_in_the_columns(store: TestStore) -> None:
     assert meter["options"] == LOG.options.as_document()
     assert (
         "interval shifted by up to ±0.201 s" in meter["uncertainty_method"]
+        and "estimate of the sampling" in meter["uncertainty_method"]
         and "meter ±1 %" in meter["uncertainty_method"]
     )
     columns, values = public_views.select(store.connection, "results")
