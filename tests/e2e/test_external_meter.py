@@ -169,6 +169,8 @@ REFUSED: dict[str, tuple[str, tuple[str, ...], int, str]] = {
     "no meter": ("nothing\n", ("--align", "marker"), 4, "no headings of a known format"),
     "bad accuracy": ("x\n", ("--meter-accuracy", "much"), 2, "not a percentage"),
     "PTDaemon's log": ("Time,1,Watts,5\n", ("--align", "marker"), 2, "--align"),
+    "PTDaemon's log with replace": ("Time,1,Watts,5\n", ("--replace",), 2, "--replace"),
+    "PTDaemon's log with a scope": ("Time,1,Watts,5\n", ("--scope", "cpu"), 2, "--scope"),
 }
 
 

@@ -213,7 +213,8 @@ _ORIGIN = _columns(
         "json",
         "",
         "external meter: energy_j, mean_w, peak_w, parts of the uncertainty, alignment, options, "
-        "log_sha256, and `before` with the figures that the import replaced",
+        "log_sha256, and `before` with the figures of the device that the import replaced; PTDaemon: "
+        "log_sha256 and `before` only",
     ),
     ("samples_sha256", "text", "", "blob with the run's samples (with --samples)"),
 )
