@@ -328,7 +328,13 @@ def test_the_interval_of_a_median_is_that_of_the_sign_test() -> None:
     [
         ("accuracy", "Offline", "1.4.0", ErrorKind.USAGE, "only runs in mode performance"),
         ("crosscheck", "Offline", "1.4.0", ErrorKind.USAGE, "only runs in mode performance"),
-        ("performance", "Offline", "1.3.0", ErrorKind.NOTHING_FITS, "1.3.0, has no mode crosscheck;"),
+        (
+            "performance",
+            "Offline",
+            "1.3.0",
+            ErrorKind.NOTHING_FITS,
+            "1.3.0, has no mode crosscheck;",
+        ),
         ("performance", "Server", "1.3.0", ErrorKind.NOTHING_FITS, "needs 1.5 or later"),
         ("performance", "Server", "1.4.0", ErrorKind.NOTHING_FITS, "no mode crosscheck in Server"),
         ("performance", "Server", "x", ErrorKind.NOTHING_FITS, "has no mode crosscheck;"),

@@ -257,9 +257,7 @@ MARKED = replace(CLOCKS, align=MARKER, clock_offset_s=None, clock_uncertainty_s=
     [(86_400.0, "24.0 h away"), (-86_400.0, "24.0 h away"), (7200.0, "2.0 h away"),
      (-1460.0, "24 min away")],
 )  # fmt: skip
-def test_a_marker_refuses_the_log_of_another_day(
-    tmp_path: Path, away_s: float, words: str
-) -> None:
+def test_a_marker_refuses_the_log_of_another_day(tmp_path: Path, away_s: float, words: str) -> None:
     log = step_in(RUN.job_start_s - 9 + away_s)
     with pytest.raises(IngestError, match="away from the run") as error:
         energy_of(tmp_path, *log, MARKED)

@@ -242,7 +242,6 @@ def test_uploads_that_a_killed_process_left_are_removed(tmp_path: Path) -> None:
     assert [path.name for path in folder.iterdir()] == ["ab" * 32]
 
 
-
 def test_options_pass_the_wire() -> None:
     message = results_pb2.MeterOptions(
         log_format="auto", align="marker", clock_offset_s=0.0, clock_uncertainty_s=0.5, scope="cpu"
