@@ -113,8 +113,8 @@ _FIGURES = _columns(
         "real",
         "J",
         "uncertainty of the energy from an external meter: the largest errors by clocks and meter, "
-        "and an estimate of the error by the sampling; null for sensors, if the meter's accuracy is "
-        "unknown, and with too few readings",
+        "and an estimate of the error by the sampling; null for sensors, if the meter's accuracy "
+        "is unknown, and with too few readings",
     ),
     (
         "interval_percent",
@@ -213,8 +213,8 @@ _ORIGIN = _columns(
         "json",
         "",
         "external meter: energy_j, mean_w, peak_w, parts of the uncertainty, alignment, options, "
-        "log_sha256, and `before` with the figures of the device that the import replaced; PTDaemon: "
-        "log_sha256 and `before` only",
+        "log_sha256, and `before` with the figures of the device that the import replaced; "
+        "PTDaemon: log_sha256 and `before` only",
     ),
     ("samples_sha256", "text", "", "blob with the run's samples (with --samples)"),
 )

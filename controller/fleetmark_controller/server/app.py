@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import grpc
 
+from fleetmark_controller.api import meter_logs
 from fleetmark_controller.api.admin import AdminService
 from fleetmark_controller.api.auth import AuthInterceptor, RefusalAuditor
-from fleetmark_controller.api import meter_logs
 from fleetmark_controller.api.blobs import BlobsService
 from fleetmark_controller.api.catalog import CatalogService
 from fleetmark_controller.api.enrollment import EnrollmentService

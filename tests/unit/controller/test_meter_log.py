@@ -349,7 +349,7 @@ def test_the_unit_of_a_heading_must_be_stated(tmp_path: Path, heading: str) -> N
     named = replace(NAMED, power_column=heading)
     numbered = replace(NAMED, time_column="#1", power_column="#2")
     for options in (named, numbered, replace(named, power_unit="uW")):
-        with pytest.raises(IngestError, match="whose unit is mW.*state --power-unit mW"):
+        with pytest.raises(IngestError, match=r"whose unit is mW.*state --power-unit mW"):
             read(tmp_path, text, options)
     for options in (named, numbered):
         assert read(tmp_path, text, replace(options, power_unit="mW"))[0] == (0, 1.5)

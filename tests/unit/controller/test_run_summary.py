@@ -174,8 +174,8 @@ def test_an_external_meter_and_what_the_device_measured() -> None:
     place = lines.index("Energy     50 J ± 0.6 J, 5 W")
     assert lines[place + 1 : place + 7] == [
         "           - unofficial, by external: Monsoon HVPM (board)",
-        "           - uncertainty ± 0.6 J: 0.1 J by the alignment + 0.2 J by the sampling (estimate)"
-        " + 0.3 J by the meter",
+        "           - uncertainty ± 0.6 J: 0.1 J by the alignment + 0.2 J by the sampling"
+        " (estimate) + 0.3 J by the meter",
         "           - clocks aligned by marker: meter minus device 1.500 ± 0.25 s",
         "           - peak 7.5 W; longest time without a reading 0.01 s",
         "           - idle 2 W; 30 J above the idle power",
