@@ -2,7 +2,7 @@
 
 The models are those of the tests that check the harness under a clock of their own
 (tests/support/random_models.py), drawn with a fixed seed, and larger and longer. Every second one
-is drawn until its work is at least `LEAST_WORK`, so that a sample takes 0.1 ms and more, and the
+has at least the work `LEAST_WORK`, so that a sample takes 0.1 ms and more, and the
 goal of Offline applies to it. Here a bare loop times them. Models whose graph fixes a batch above
 one are left out, because no bare loop computes one sample of them.
 """

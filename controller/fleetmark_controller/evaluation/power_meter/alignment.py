@@ -120,8 +120,8 @@ def align_by_marker(
             f"has no clear step of power: no stretch above {(idle_w + load_w) / 2:.4g} W lasts"
             f" {max(least_s, 0):.4g} to {most_s:.4g} s, between {FLANK_S:g} s of idle power; record"
             f" the idle device before and after the run (for at least {BEFORE_JOB_S + FLANK_S:g}"
-            f" and {AFTER_JOB_S + FLANK_S:g} s), run the benchmark once before so that it is installed,"
-            " or use --clock-offset"
+            f" and {AFTER_JOB_S + FLANK_S:g} s), run the benchmark once before so that it is"
+            " installed, or use --clock-offset"
         )
     if len(found) > 1:
         places = ", ".join(f"{at_s:.1f}" for _, _, at_s in found[:5])
@@ -147,8 +147,8 @@ def _levels(
         raise IngestError(
             f"covers {size * bins.bin_s:.4g} s, but the job with {BEFORE_JOB_S + FLANK_S:g} s"
             f" before it and {AFTER_JOB_S + FLANK_S:g} s after it, which must have idle power,"
-            f" takes {(length + before + after + 2 * flank) * bins.bin_s:.4g} s; record for longer, or use"
-            " --clock-offset"
+            f" takes {(length + before + after + 2 * flank) * bins.bin_s:.4g} s; record for"
+            " longer, or use --clock-offset"
         )
     sums = np.concatenate(([0.0], np.cumsum(bins.power)))
     starts = np.arange(first, last + 1)
