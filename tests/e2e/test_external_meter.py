@@ -42,7 +42,7 @@ class Measured:
     def power(self, rate: float = 200) -> tuple[Floats, Floats]:
         """Times by the device's clock, and power: high from the start to the end of the job."""
         start, end = self.times.job_start_s, self.times.job_end_s
-        at = np.arange(start - 4, end + 5, 1 / rate)
+        at = np.arange(start - 9, end + 9, 1 / rate)
         rng = np.random.default_rng(1)
         power = np.where((at >= start) & (at <= end), LOAD_W, IDLE_W)
         return at, power + rng.normal(0, 0.05, at.size)
@@ -169,6 +169,8 @@ REFUSED: dict[str, tuple[str, tuple[str, ...], int, str]] = {
     "no meter": ("nothing\n", ("--align", "marker"), 4, "no headings of a known format"),
     "bad accuracy": ("x\n", ("--meter-accuracy", "much"), 2, "not a percentage"),
     "PTDaemon's log": ("Time,1,Watts,5\n", ("--align", "marker"), 2, "--align"),
+    "PTDaemon's log with replace": ("Time,1,Watts,5\n", ("--replace",), 2, "--replace"),
+    "PTDaemon's log with a scope": ("Time,1,Watts,5\n", ("--scope", "cpu"), 2, "--scope"),
 }
 
 

@@ -31,14 +31,14 @@ def run_times(prepare_s: float, duration_s: float, finish_s: float) -> RunTimes:
 def made_power(seed: int, *, others: int = 0) -> MadePower:
     """Power of an idle device, of a run with its preparation, and of the idle device again.
 
-    Rate, levels, noise, lengths, short peaks of the idle device and the work of the agent after the
-    job are random. `others` is the number of further loads, which are like the run.
+    Rate, levels, noise, lengths, short peaks of the idle device and the work of the agent before
+    and after the job are random. `others` is the number of further loads, which are like the run.
     """
     rng = np.random.default_rng(seed)
     run = run_times(rng.uniform(0.3, 8), rng.uniform(5, 60), rng.uniform(0.05, 1.5))
     rate = float(rng.choice([2, 5, 10, 50, 100, 500]))
     idle, load = rng.uniform(0.3, 5), rng.uniform(0.5, 6)
-    before, after = rng.uniform(3, 20), rng.uniform(4, 20)
+    before, after = rng.uniform(8, 25), rng.uniform(6, 20)
     span = before + (run.job_end_s - run.job_start_s) + after
     pause = rng.uniform(4, 10)
     whole = span + others * (run.duration_s + pause + 4)
@@ -48,9 +48,12 @@ def made_power(seed: int, *, others: int = 0) -> MadePower:
     power = np.full(times.size, idle)
     prepare = rng.uniform(0.2, 1.0)
     power[(at >= run.job_start_s) & (at < run.start_s)] += load * prepare
+    busy_s = rng.uniform(0, 3) * rng.integers(0, 2)
+    busy = (at >= run.job_start_s - busy_s) & (at < run.job_start_s)
+    power[busy] += load * rng.uniform(0, 1.2)
     power[(at >= run.start_s) & (at < run.end_s)] += load
     power[(at >= run.end_s) & (at < run.job_end_s)] += load * rng.uniform(0, 1)
-    agent_s = rng.uniform(0, 0.9)
+    agent_s = rng.uniform(0, 2.8)
     power[(at >= run.job_end_s) & (at < run.job_end_s + agent_s)] += load * rng.uniform(0, 0.8)
     for number in range(others):
         begin = run.job_start_s - before + span + number * (run.duration_s + pause)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import itertools
 import json
+import math
 import random
 import sys
 import tempfile
@@ -166,7 +167,13 @@ class Model:
     table: dict[str, Any] = field(default_factory=dict)
 
 
-def random_model(adapter: str, choose: random.Random, largest: int = 5, longest: int = 1) -> Model:
+def random_model(
+    adapter: str,
+    choose: random.Random,
+    largest: int = 5,
+    longest: int = 1,
+    least_work: int = 0,
+) -> Model:
     """Return a random model that the adapter's runtime can read.
 
     Args:
@@ -174,13 +181,19 @@ def random_model(adapter: str, choose: random.Random, largest: int = 5, longest:
         choose: the source of all choices.
         largest: largest size of an axis of a sample.
         longest: factor of the largest number of nodes.
+        least_work: least product of values of a sample and nodes; `largest` and `longest` must
+            allow it.
     """
+    most = (4 if adapter == "tflite" else 6) * longest
     shape = tuple(choose.randint(1, largest) for _ in range(choose.randint(1, 3)))
+    while math.prod(shape) * most < least_work:
+        shape = tuple(choose.randint(1, largest) for _ in range(choose.randint(1, 3)))
+    least = -(-least_work // math.prod(shape))
     dtype = choose.choice(DTYPES[adapter])
     batch = choose.choice((0, 0, 1, choose.randint(2, 9)))
     if adapter == "tflite":
         batch = choose.choice((0, 1))
-        names = ["x", *(f"t{n}" for n in range(choose.randint(0, 4 * longest))), "y"]
+        names = ["x", *(f"t{n}" for n in range(choose.randint(least, most))), "y"]
         nodes = [Node("ADD", (a, a), b) for a, b in itertools.pairwise(names)]
         sizes = (batch or None, *shape)
         ends = [Value("x", dtype, sizes)], [Value("y", dtype, sizes)]
@@ -189,7 +202,7 @@ def random_model(adapter: str, choose: random.Random, largest: int = 5, longest:
     layout = choose.choice(layouts if adapter == "onnxruntime" else layouts[:2])
     floating = dtype.startswith("float")
     kinds = UNARY if floating else ("Abs",)
-    steps = [choose.choice(kinds) for _ in range(choose.randint(1, 6 * longest))]
+    steps = [choose.choice(kinds) for _ in range(choose.randint(max(1, least), most))]
     if dtype == "float64":
         steps = ["Abs"] * len(steps)
     steps += {"batch first": [], "reversed": ["Transpose"], "one value": ["ReduceMax"]}[layout]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,9 +54,16 @@ def test_there_are_20_models_on_three_runtimes_and_always_the_same(
         )
         assert len(list(folder.iterdir())) == 20
     assert found[0] == found[1] and len({data for _, data, _ in found[0]}) == 20
-    for _, _, described in found[0]:
+    large = 0
+    for title, _, described in found[0]:
         assert described["input"].get("batch", 1) == 1
-        assert all(1 <= size <= models.LARGEST for size in described["input"]["shape"])
+        shape, is_large = described["input"]["shape"], int(title.partition(":")[0]) % 2 == 0
+        most = models.LARGE_LARGEST if is_large else models.LARGEST
+        assert all(1 <= size <= most for size in shape)
+        # The most nodes of a runtime: the work is a product with the values of a sample.
+        assert not is_large or math.prod(shape) * 6 * models.LARGE_LONGEST >= models.LEAST_WORK
+        large += is_large
+    assert large >= 6
 
 
 SMALL = {
@@ -89,6 +97,10 @@ def test_goals(models: Any, figures: dict[str, float], unmet: list[str]) -> None
     text = models.report([one, subject(models)])
     assert text.count("UNMET: tflite, 1: float32 3, batch first: ") == len(unmet)
     assert f"Met by {1 if unmet else 2} of 2." in text
+    timed = 2 if one.sample_ms >= 0.1 else 1
+    missed = any("Offline" in each for each in one.missed)
+    assert f"Offline goal: met by {timed - missed} of {timed} with at least 0.1 ms a sample" in text
+    assert f"the other {2 - timed} have no goal in Offline" in text
 
 
 NS = st.floats(1.0, 1e12)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import fields
 from functools import partial
@@ -13,19 +12,35 @@ from pathlib import Path
 from typing import Any
 
 from fleetmark_controller.api import auth
+from fleetmark_controller.api.measured_interval import run_times
 from fleetmark_controller.engine.engine import Engine
-from fleetmark_controller.evaluation.power_meter.alignment import RunTimes
 from fleetmark_controller.evaluation.power_meter.formats import check_format
 from fleetmark_controller.evaluation.power_meter.options import MeterOptions, check_options
 from fleetmark_controller.evaluation.power_meter.reader import MAX_LOG_BYTES
 from fleetmark_controller.loadgen.errors import IngestError
 from fleetmark_controller.operations import meter_import
 from fleetmark_controller.store.results import runs
-from fleetmark_core.clock import now_unix_ns, parse_iso
+from fleetmark_core.clock import now_unix_ns
 from fleetmark_core.digest import canonical_json, sha256_file
 from fleetmark_core.errors import ErrorKind, FleetmarkError
-from fleetmark_core.records import parse_final
 from fleetmark_protos.v1 import results_pb2
+
+PARTIAL_NAME = "meter-log"
+"""Uploads are collected in `blobs/partial/meter-log.*`."""
+
+
+def remove_partial_logs(blobs: Path) -> int:
+    """Remove uploads that an earlier process left when it was killed; return their number.
+
+    An upload cannot be resumed, because its name is random.
+
+    Args:
+        blobs: the folder of blobs, which no other process uses.
+    """
+    left = [path for path in (blobs / "partial").glob(f"{PARTIAL_NAME}.*") if path.is_file()]
+    for path in left:
+        path.unlink(missing_ok=True)
+    return len(left)
 
 
 async def import_meter_log(
@@ -42,9 +57,9 @@ async def import_meter_log(
         raise FleetmarkError(ErrorKind.BAD_MESSAGE, "the upload is empty") from None
     options = read_options(first.options)
     run_id = await engine.find("run", first.run_id)
-    times, counts = await engine.reader.run(lambda c: _run_times(c, run_id))
+    times, counts = await engine.reader.run(lambda c: run_times(c, run_id))
     folder = engine.blobs.root / "partial"
-    path = folder / f"meter-log.{os.urandom(8).hex()}"
+    path = folder / f"{PARTIAL_NAME}.{os.urandom(8).hex()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         limit = min(MAX_LOG_BYTES, engine.settings.max_upload_bytes)
@@ -101,23 +116,6 @@ def read_options(message: results_pb2.MeterOptions) -> MeterOptions:
     check_options(options)
     check_format(options)
     return options
-
-
-def _run_times(connection: sqlite3.Connection, run_id: str) -> tuple[RunTimes, runs.Counts]:
-    known = runs.counts(connection, run_id)
-    if known.mode == "accuracy" or not known.started_at or not known.duration_s:
-        raise FleetmarkError(
-            ErrorKind.BAD_POWER_LOG,
-            "this run has no measured interval; power logs belong to performance runs",
-            f"run {run_id}",
-        )
-    final = parse_final(runs.final_record(connection, run_id))
-    start_s = parse_iso(known.started_at) / 1e9
-    job_start_s = final.started_unix_ns / 1e9
-    times = RunTimes(
-        job_start_s, start_s, start_s + known.duration_s, job_start_s + final.duration_ns / 1e9
-    )
-    return times, known
 
 
 async def _receive(

@@ -9,7 +9,14 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
-from fleetmark_controller.api import auth, error_handling, meter_logs, serde, validation
+from fleetmark_controller.api import (
+    auth,
+    error_handling,
+    measured_interval,
+    meter_logs,
+    serde,
+    validation,
+)
 from fleetmark_controller.api.blobs import quota_exceeded_error
 from fleetmark_controller.engine.engine import Engine
 from fleetmark_controller.evaluation import ptdaemon
@@ -102,19 +109,15 @@ class ResultsService(results_pb2_grpc.ResultsServicer):
                 "--clock-offset",
             )
         run_id = await self._engine.find("run", prefix)
-        known = await self._engine.reader.run(lambda c: runs.counts(c, run_id))
-        if known.mode == "accuracy" or not known.started_at or not known.duration_s:
-            raise FleetmarkError(
-                ErrorKind.BAD_POWER_LOG,
-                "this run has no measured interval; power logs belong to performance runs",
-                f"run {run_id}",
-            )
+        times, known = await self._engine.reader.run(
+            lambda c: measured_interval.run_times(c, run_id)
+        )
         try:
             power = await asyncio.to_thread(
                 ptdaemon.evaluate,
                 bytes(data),
-                parse_iso(known.started_at),
-                known.duration_s,
+                round(times.start_s * 1000) * 1_000_000,  # LoadGen marks milliseconds
+                known.duration_s or times.duration_s,
                 ahead_ns,
             )
         except IngestError as error:

@@ -7,7 +7,7 @@ from typing import Any
 
 _PARTS = (
     ("alignment_j", "by the alignment"),
-    ("sampling_j", "by the sampling"),
+    ("sampling_j", "by the sampling (estimate)"),
     ("meter_j", "by the meter"),
 )
 
@@ -19,12 +19,13 @@ def meter_lines(meter: Mapping[str, Any]) -> Iterator[str]:
     """
     numbers = {name: value for name, value in meter.items() if isinstance(value, (int, float))}
     parts = [f"{numbers[name]:.3g} J {words}" for name, words in _PARTS if name in numbers]
-    if parts and "meter_j" not in numbers:
-        parts.append("unknown by the meter (--meter-accuracy)")
-    if parts:
-        total = numbers.get("uncertainty_j")
-        bound = "at least" if total is None else f"± {total:.3g} J:"
-        yield f"uncertainty {bound} {' + '.join(parts)}"
+    total = numbers.get("uncertainty_j")
+    if parts and total is not None:
+        yield f"uncertainty ± {total:.3g} J: {' + '.join(parts)}"
+    elif parts:
+        why = meter.get("uncertainty_unavailable")
+        reason = why if isinstance(why, str) and why else "a part is unknown"
+        yield f"uncertainty unknown: {reason}; known parts: {' + '.join(parts)}"
     if {"offset_s", "offset_uncertainty_s"} <= numbers.keys():
         yield (
             f"clocks aligned by {meter.get('alignment')}: meter minus device"

@@ -174,7 +174,7 @@ def command(
         clock_uncertainty_s=uncertainty_s,
     )
     if found.log_format == AUTO and power_logs.is_ptdaemon_log(Path(log)):
-        _check_ptdaemon(found, dry_run)
+        _check_ptdaemon(found, replace=replace, dry_run=dry_run)
         _import_ptdaemon(run, log, offset_s or 0.0, as_json, address)
         return
     power_logs.check_head(Path(log), found)
@@ -218,10 +218,22 @@ def _lines(run_id: str, figures: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {line}"
 
 
-def _check_ptdaemon(found: MeterOptions, dry_run: bool) -> None:
+def _check_ptdaemon(found: MeterOptions, *, replace: bool, dry_run: bool) -> None:
     """Refuse options that have no meaning for a log of PTDaemon."""
     if dry_run:
         raise option_error("--dry-run", "is not available for logs of PTDaemon")
+    if replace:
+        raise option_error(
+            "--replace",
+            "has no meaning for a log of PTDaemon, whose energy always replaces that of other"
+            " meters; leave it out",
+        )
+    if found.scope != SCOPES[0]:
+        raise option_error(
+            "--scope",
+            f"{found.scope!r} has no meaning for a log of PTDaemon, whose energy is that of the"
+            f" {SCOPES[0]}; leave it out",
+        )
     if found.clock_uncertainty_s is not None:
         raise option_error("--clock-offset", "a log of PTDaemon takes no uncertainty (±)")
     allowed = {"clock_offset_s", "clock_uncertainty_s", "log_format", "scope"}

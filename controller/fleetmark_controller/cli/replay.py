@@ -65,7 +65,8 @@ def _show(
     from fleetmark_cli import output, tables
     from fleetmark_controller.compare import replay_diff
 
-    figures = replay_diff.figures(then, [row for row, _ in again])
+    now_rows = [row for row, _ in again]
+    figures = replay_diff.figures(then, now_rows)
     # All replays ran on the same device within minutes, so the last one represents them.
     changed = replay_diff.differences(provenance, again[-1][1])
     if as_json:
@@ -77,6 +78,10 @@ def _show(
                     {"name": n, "then": t, "now_least": low, "now_most": high, "change": change}
                     for n, t, low, high, change in figures
                 ],
+                "energy_source": {
+                    "then": then["energy_source"],
+                    "now": replay_diff.energy_sources(now_rows),
+                },
                 "provenance": [{"name": n, "then": t, "now": now} for n, t, now in changed],
             }
         )
@@ -91,6 +96,8 @@ def _show(
         tables.print_table(("figure", "then", heading, "change"), rows)
     else:
         tables.print_table(("figure", "then", heading, "most", "change"), rows)
+    if notice := replay_diff.energy_notice(then, now_rows):
+        echo(notice)
     verdicts = [(name, then[name], again[-1][0][name]) for name in replay_diff.VERDICTS]
     tables.print_table(("verdict", "then", "now"), verdicts)
     if changed:

@@ -14,6 +14,7 @@ FIGURES = (
     *("power_mean_w", "peak_memory_bytes", "temperature_start_c", "temperature_max_c"),
     *("load_ms", "first_inference_ms", "warmup_ms", "steady_state_ms", "load_memory_bytes"),
 )
+_ENERGY_FIGURES = frozenset({"energy_j", "energy_per_query_j", "power_mean_w"})
 VERDICTS = ("loadgen_validity", "condition")
 
 _OWN = (
@@ -45,18 +46,47 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[s
 def figures(then: Row, now: Sequence[Row]) -> list[tuple[str, Any, Any, Any, Any]]:
     """Return (figure, then, lowest now, highest now, change) for each figure that has a value.
 
-    The change is that of the median, as a fraction.
+    The change is that of the median, as a fraction. It is None for energy and power if they do not
+    all have the same source: sensors and meters see different parts of a device.
     """
     found = []
+    is_one_source = energy_sources([then]) == energy_sources(now)
     for name in FIGURES:
         values = sorted(row[name] for row in now if row[name] is not None)
         if then[name] is None and not values:
             continue
         middle = median(values) if values else None
         change = middle / then[name] - 1 if middle is not None and then[name] else None
+        if name in _ENERGY_FIGURES and not is_one_source:
+            change = None
         low, high = (values[0], values[-1]) if values else (None, None)
         found.append((name, then[name], low, high, change))
     return found
+
+
+def energy_sources(rows: Sequence[Row]) -> list[str | None]:
+    """Return the different sources of the rows' energy, in the order of the rows.
+
+    Rows without energy are left out; the only item is None if no row has energy.
+    """
+    sources = {row.get("energy_source"): None for row in rows if row.get("energy_j") is not None}
+    return list(sources) or [None]
+
+
+def energy_notice(then: Row, now: Sequence[Row]) -> str:
+    """Return a sentence with the sources if energy is not compared; empty if it is, or is unknown.
+
+    Unknown is an energy that either side lacks.
+    """
+    before, after = energy_sources([then]), energy_sources(now)
+    lacks = then.get("energy_j") is None or all(row.get("energy_j") is None for row in now)
+    if lacks or before == after:
+        return ""
+    shown = ", ".join(source or "unknown" for source in after)
+    return (
+        f"Energy and power are not compared: their sources differ (then: {before[0] or 'unknown'};"
+        f" now: {shown})."
+    )
 
 
 def _is_own(name: str) -> bool:

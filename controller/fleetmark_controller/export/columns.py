@@ -112,8 +112,9 @@ _FIGURES = _columns(
         "energy_uncertainty_j",
         "real",
         "J",
-        "largest error of the energy from an external meter, the sum of bounds; null for sensors, "
-        "and if the meter's accuracy is unknown",
+        "uncertainty of the energy from an external meter: the largest errors by clocks and meter, "
+        "and an estimate of the error by the sampling; null for sensors, if the meter's accuracy "
+        "is unknown, and with too few readings",
     ),
     (
         "interval_percent",
@@ -212,7 +213,8 @@ _ORIGIN = _columns(
         "json",
         "",
         "external meter: energy_j, mean_w, peak_w, parts of the uncertainty, alignment, options, "
-        "log_sha256, and `before` with the figures that the import replaced",
+        "log_sha256, and `before` with the figures of the device that the import replaced; "
+        "PTDaemon: log_sha256 and `before` only",
     ),
     ("samples_sha256", "text", "", "blob with the run's samples (with --samples)"),
 )

@@ -25,6 +25,8 @@ from fleetmark_core.order import parse_order
 _HARNESS = "fleetmark_harness-"
 _FIRST_HARNESS = (1, 4)
 """The first version of the harness with mode crosscheck."""
+_FIRST_SERVER = (1, 5)
+"""The first version of the harness that cross-checks runs in Server."""
 _SERVER = "Server"
 _MOST_RATE = 1e9
 """The harness accepts no higher rate, in queries per second."""
@@ -55,7 +57,7 @@ def submit(
     wheels = (
         wheel.name for wheel in lockfiles.get(connection, order.lock_sha256).environment.wheels
     )
-    check_run(run_id, order.mode, wheels)
+    check_run(run_id, order.mode, order.scenario, wheels)
     job = jobs.get(connection, made.job_id)
     assert job is not None
     changes: dict[str, object] = {"mode": CROSSCHECK, "sustained": False}
@@ -99,7 +101,7 @@ def arrival_rate(run_id: str, provenance: Mapping[str, Any]) -> float:
     return rate
 
 
-def check_run(run_id: str, mode: str, wheels: Iterable[str]) -> None:
+def check_run(run_id: str, mode: str, scenario: str, wheels: Iterable[str]) -> None:
     """Refuse a run whose figure a cross-check cannot explain.
 
     Raises:
@@ -113,10 +115,17 @@ def check_run(run_id: str, mode: str, wheels: Iterable[str]) -> None:
             where,
             "Choose another run: `controller results list --runs`",
         )
-    if _harness_version(wheels) < _FIRST_HARNESS:
+    version = _harness_version(wheels)
+    needed = _FIRST_SERVER if scenario == _SERVER else _FIRST_HARNESS
+    if version < needed:
+        lacks = "mode crosscheck"
+        if version >= _FIRST_HARNESS:
+            lacks = f"mode crosscheck in {_SERVER}"
+        shown = ".".join(map(str, version)) or "of an unknown version"
         raise FleetmarkError(
             ErrorKind.NOTHING_FITS,
-            "the harness in the lockfile of the run has no mode crosscheck",
+            f"the harness in the lockfile of the run, {shown}, has no {lacks}; it needs"
+            f" {'.'.join(map(str, needed))} or later",
             where,
             "Run the benchmark again, and cross-check the new run",
         )

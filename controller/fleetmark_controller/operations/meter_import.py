@@ -49,17 +49,12 @@ def plan_import(
     """Decide what the import of a log does. Pure."""
     options = log.options.as_document()
     known = stored.meter
-    if known is not None and known["log_sha256"] == log.sha256 and known["options"] == options:
+    is_same_log = known is not None and known["log_sha256"] == log.sha256
+    if known is not None and is_same_log and known.get("options") == options:
         return ImportPlan({**stored.columns, "energy_meter": known}, True, "")
-    conflict = ""
-    before: dict[str, Any] | None = {name: stored.columns[name] for name in _BEFORE}
-    if stored.is_official:
-        conflict = "has the official energy of PTDaemon"
-    elif known is not None:
-        before = known["before"]
-        conflict = f"has the energy of another log (SHA-256 {known['log_sha256'][:16]}…)"
-        if known["log_sha256"] == log.sha256:
-            conflict = "has the energy of this log with other options"
+    conflict = energy_of_a_log(stored)
+    if is_same_log and not stored.is_official:
+        conflict = "has the energy of this log with other options"
     meter = log.options.meter or log.energy.title
     found = log.energy
     columns = energy.run_columns(
@@ -80,7 +75,7 @@ def plan_import(
         "options": options,
         "imported_at": iso(now_ns),
         "imported_by": who,
-        "before": before,
+        "before": device_figures(stored),
     }
     added = {
         "energy_official": 0,
@@ -90,13 +85,36 @@ def plan_import(
     return ImportPlan({**columns, **added}, False, conflict)
 
 
+def device_figures(stored: runs.StoredEnergy) -> dict[str, Any] | None:
+    """Return the energy figures of the device's own sensors, from before any import of a log.
+
+    They are None if an older version replaced them by those of PTDaemon.
+    """
+    if stored.meter is not None:
+        before: dict[str, Any] | None = stored.meter.get("before")
+        return before
+    return None if stored.is_official else {name: stored.columns[name] for name in _BEFORE}
+
+
+def energy_of_a_log(stored: runs.StoredEnergy) -> str:
+    """Return which energy of another log a run has, as the end of a sentence; empty if none."""
+    if stored.is_official:
+        return "has the official energy of PTDaemon"
+    if stored.meter is not None:
+        return f"has the energy of another log (SHA-256 {stored.meter['log_sha256'][:16]}…)"
+    return ""
+
+
 def uncertainty_method(found: MeterEnergy, options: MeterOptions) -> str:
     """Return how the parts of the uncertainty were computed, as one line."""
     accuracy = options.accuracy_percent
     meter = "the meter's accuracy is unknown" if accuracy is None else f"meter ±{accuracy:g} %"
+    sampling = "too few readings for an estimate of the sampling"
+    if found.sampling_j is not None:
+        sampling = "estimate of the sampling by every second reading only"
     return (
-        f"sum of bounds: interval shifted by up to ±{found.offset_uncertainty_s + MARK_S:.3g} s;"
-        f" every second reading only; {meter}"
+        f"sum of parts: interval shifted by up to ±{found.offset_uncertainty_s + MARK_S:.3g} s;"
+        f" {sampling}; {meter}"
     )
 
 

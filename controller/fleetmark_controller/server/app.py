@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
+from fleetmark_controller.api import meter_logs
 from fleetmark_controller.api.admin import AdminService
 from fleetmark_controller.api.auth import AuthInterceptor, RefusalAuditor
 from fleetmark_controller.api.blobs import BlobsService
@@ -152,6 +153,8 @@ async def _serve(
     keeper = _keeper(home, settings)
     issuer.catalog_sha256 = lambda: keeper.fingerprint
     signer = OrderSigner(folder, issuer.authority.ca, now_unix_ns())
+    if left := meter_logs.remove_partial_logs(home.blobs):
+        log.info("incomplete uploads of power logs removed", count=left)
     engine = Engine(home.store, home.blobs, settings, catalog, keeper=keeper, signer=signer)
     await engine.start(await _begin_generation(home, engine))
     stack.push_async_callback(engine.stop)

@@ -324,20 +324,35 @@ def test_the_interval_of_a_median_is_that_of_the_sign_test() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "wheel", "kind", "reason"),
+    ("mode", "scenario", "wheel", "kind", "reason"),
     [
-        ("accuracy", "1.4.0", ErrorKind.USAGE, "only runs in mode performance"),
-        ("crosscheck", "1.4.0", ErrorKind.USAGE, "only runs in mode performance"),
-        ("performance", "1.3.0", ErrorKind.NOTHING_FITS, "has no mode crosscheck"),
+        ("accuracy", "Offline", "1.4.0", ErrorKind.USAGE, "only runs in mode performance"),
+        ("crosscheck", "Offline", "1.4.0", ErrorKind.USAGE, "only runs in mode performance"),
+        (
+            "performance",
+            "Offline",
+            "1.3.0",
+            ErrorKind.NOTHING_FITS,
+            "1.3.0, has no mode crosscheck;",
+        ),
+        ("performance", "Server", "1.3.0", ErrorKind.NOTHING_FITS, "needs 1.5 or later"),
+        ("performance", "Server", "1.4.0", ErrorKind.NOTHING_FITS, "no mode crosscheck in Server"),
+        ("performance", "Server", "x", ErrorKind.NOTHING_FITS, "has no mode crosscheck;"),
     ],
 )
-def test_runs_that_cannot_be_explained(mode: str, wheel: str, kind: ErrorKind, reason: str) -> None:
+def test_runs_that_cannot_be_explained(
+    mode: str, scenario: str, wheel: str, kind: ErrorKind, reason: str
+) -> None:
     wheels = ["numpy-2.0-x.whl", f"fleetmark_harness-{wheel}-py3-none-any.whl"]
     with pytest.raises(FleetmarkError) as error:
-        check_run("r", mode, wheels)
+        check_run("r", mode, scenario, wheels)
     assert error.value.kind is kind and reason in error.value.what
 
 
 def test_runs_that_can_be_explained() -> None:
     for version in ("1.4.0", "1.10.2", "2.0"):
-        check_run("r", "performance", [f"fleetmark_harness-{version}-py3-none-any.whl"])
+        wheels = [f"fleetmark_harness-{version}-py3-none-any.whl"]
+        check_run("r", "performance", "SingleStream", wheels)
+    for version in ("1.5.0", "1.10.2", "2.0"):
+        wheels = [f"fleetmark_harness-{version}-py3-none-any.whl"]
+        check_run("r", "performance", "Server", wheels)

@@ -74,22 +74,55 @@ def step_log(
 
 def test_levels_and_offset_of_a_clean_step() -> None:
     run = run_times(0.1, 20, 0.1)
-    found = aligned(*step_log(run, 5, 5), run)
+    found = aligned(*step_log(run, 9, 9), run)
     assert (found.idle_w, found.load_w) == (2.0, 5.0)
-    assert found.offset_s == pytest.approx(5 - run.job_start_s, abs=0.1)
+    assert found.offset_s == pytest.approx(9 - run.job_start_s, abs=0.1)
     assert found.uncertainty_s < 0.2, "a short preparation leaves little freedom"
 
 
 def test_a_long_preparation_leaves_more_freedom() -> None:
     run = run_times(10, 20, 3)
-    times, power = step_log(run, 5, 8)
-    power[times >= 35] = 2.0  # the power falls at the end of the interval, 3 s before the job's
+    times, power = step_log(run, 9, 9)
+    power[times >= 39] = 2.0  # the power falls at the end of the interval, 3 s before the job's
     found = aligned(times, power, run)
-    assert 1.5 < found.uncertainty_s < 2.5
-    assert abs(found.offset_s - (5 - run.job_start_s)) <= found.uncertainty_s
+    assert 2.5 < found.uncertainty_s < 3.5
+    assert abs(found.offset_s - (9 - run.job_start_s)) <= found.uncertainty_s
 
 
-@pytest.mark.parametrize(("before_s", "after_s"), [(0.5, 5), (5, 0.5), (0, 0)])
+@pytest.mark.parametrize("busy_s", [0.6, 0.8, 3.0, 4.9])
+@pytest.mark.parametrize("watts", [3.0, 4.5, 6.0])
+def test_work_before_the_job_does_not_move_the_offset(busy_s: float, watts: float) -> None:
+    run = run_times(0.3, 12, 0.1)
+    times, power = step_log(run, 9, 9)
+    power[(times >= 9 - busy_s) & (times < 9)] = watts
+    found = aligned(times, power, run)
+    assert abs(found.offset_s - (9 - run.job_start_s)) <= found.uncertainty_s
+
+
+@pytest.mark.parametrize("busy_s", [6.0, 6.5, 7.5, 8.5])
+def test_longer_work_before_the_job_is_refused_or_within_the_bound(busy_s: float) -> None:
+    run = run_times(0.3, 12, 0.1)
+    times, power = step_log(run, 20, 9)
+    power[(times >= 20 - busy_s) & (times < 20)] = 5.0
+    try:
+        found = aligned(times, power, run)
+    except IngestError as error:
+        assert "no clear step" in error.what and "--clock-offset" in error.what
+    else:
+        assert abs(found.offset_s - (20 - run.job_start_s)) <= found.uncertainty_s
+
+
+@pytest.mark.parametrize("busy_s", [0.9, 1.5, 2.9])
+def test_work_after_the_job_does_not_move_the_offset(busy_s: float) -> None:
+    run = run_times(0.1, 12, 0.1)
+    times, power = step_log(run, 9, 9)
+    end = 9 + run.job_end_s - run.job_start_s
+    power[(times >= end) & (times < end + busy_s)] = 5.0
+    found = aligned(times, power, run)
+    assert abs(found.offset_s - (9 - run.job_start_s)) <= found.uncertainty_s
+
+
+@pytest.mark.parametrize(("before_s", "after_s"), [(0.5, 9), (9, 0.5), (0, 0)])
 def test_a_log_without_idle_power_on_both_sides(before_s: float, after_s: float) -> None:
     run = run_times(1, 10, 0.2)
     with pytest.raises(IngestError, match="idle power"):
@@ -98,12 +131,12 @@ def test_a_log_without_idle_power_on_both_sides(before_s: float, after_s: float)
 
 def test_a_known_offset_chooses_between_two_loads() -> None:
     run = run_times(0.5, 10, 0.2)
-    times, power = step_log(run, 5, 5)
+    times, power = step_log(run, 9, 9)
     twice = np.concatenate((power, power))
     bins = binned(np.arange(twice.size) / 100, twice)
     with pytest.raises(IngestError, match="several steps"):
         align_by_marker(bins, run)
-    second = times.size / 100 + 5 - run.job_start_s
+    second = times.size / 100 + 9 - run.job_start_s
     found = align_by_marker(bins, run, (second + 1, 4.0))
     assert abs(found.offset_s - second) <= found.uncertainty_s
     with pytest.raises(IngestError, match="does not cover"):
@@ -113,7 +146,7 @@ def test_a_known_offset_chooses_between_two_loads() -> None:
 def test_times_that_do_not_enclose_the_interval() -> None:
     run = run_times(-1, 10, 0.2)
     with pytest.raises(IngestError, match="enclose"):
-        aligned(*step_log(run_times(1, 10, 0.2), 5, 5), run)
+        aligned(*step_log(run_times(1, 10, 0.2), 9, 9), run)
 
 
 def test_bins_stay_bounded_and_keep_the_mean() -> None:

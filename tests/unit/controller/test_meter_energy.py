@@ -150,6 +150,7 @@ def test_the_true_energy_is_within_alignment_and_sampling(
         replace(CLOCKS, clock_uncertainty_s=0.4),
     )
     true_j = exact(dense, truth, RUN.start_s, RUN.end_s)
+    assert found.sampling_j is not None
     assert abs(found.energy_j - true_j) <= found.alignment_j + found.sampling_j + 1e-3
 
 
@@ -166,7 +167,7 @@ def test_energy_by_marker_is_that_of_the_truth(tmp_path: Path) -> None:
         aligned += 1
         start, end = made.run.start_s + made.offset_s, made.run.end_s + made.offset_s
         true_j = exact(made.times, made.power, start, end)
-        bound = found.alignment_j + found.sampling_j
+        bound = found.alignment_j + (found.sampling_j or 0.0)
         assert abs(found.energy_j - true_j) <= bound + 1e-3 * true_j, seed
         assert found.idle_w is not None
         above = found.as_document(made.run.duration_s)["energy_above_idle_j"]
@@ -223,6 +224,80 @@ def test_how_the_clocks_are_aligned_must_be_stated(tmp_path: Path) -> None:
         energy_of(tmp_path, TIMES, FLAT, bare)
     with pytest.raises(IngestError, match=r"relative times.*--align marker"):
         energy_of(tmp_path, TIMES - NOON_S, FLAT, replace(CLOCKS, time_format="relative_s"))
+
+
+@pytest.mark.parametrize("period_s", [1.0, 0.2])
+def test_few_readings_give_no_uncertainty_but_a_reason(tmp_path: Path, period_s: float) -> None:
+    """A load that repeats as often as the meter reads looks constant."""
+    times = NOON_S + np.arange(0, 20, period_s)
+    stated = replace(CLOCKS, accuracy_percent=1.0)
+    found = energy_of(tmp_path, times, np.full(times.size, 10.0), stated)
+    assert found.energy_j == pytest.approx(100)
+    assert found.sampling_j is found.uncertainty_j is None
+    document = found.as_document(10)
+    assert document["uncertainty_j"] is None
+    assert f"at most {period_s:g} s apart" in document["uncertainty_unavailable"]
+    assert "--meter-accuracy" not in document["uncertainty_unavailable"]
+    many = energy_of(tmp_path, TIMES, FLAT, stated).as_document(10)
+    assert many["uncertainty_unavailable"] is None
+
+
+def step_in(first_s: float) -> tuple[Floats, Floats]:
+    """A log from `first_s` on with the power of RUN 9 s after its start, for its job."""
+    times = first_s + np.arange(0, 32, 0.1)
+    busy = (times >= first_s + 9) & (times < first_s + 9 + RUN.job_end_s - RUN.job_start_s)
+    return times, np.where(busy, 6.0, 2.0)
+
+
+MARKED = replace(CLOCKS, align=MARKER, clock_offset_s=None, clock_uncertainty_s=None)
+
+
+@pytest.mark.parametrize(
+    ("away_s", "words"),
+    [(86_400.0, "24.0 h away"), (-86_400.0, "24.0 h away"), (7200.0, "2.0 h away"),
+     (-1460.0, "24 min away")],
+)  # fmt: skip
+def test_a_marker_refuses_the_log_of_another_day(tmp_path: Path, away_s: float, words: str) -> None:
+    log = step_in(RUN.job_start_s - 9 + away_s)
+    with pytest.raises(IngestError, match="away from the run") as error:
+        energy_of(tmp_path, *log, MARKED)
+    assert words in error.value.what and "--clock-offset S±S" in error.value.what
+    stated = replace(MARKED, clock_offset_s=away_s, clock_uncertainty_s=30.0)
+    assert energy_of(tmp_path, *log, stated).offset_s == pytest.approx(away_s, abs=2)
+
+
+def test_a_marker_finds_clocks_that_differ_by_minutes(tmp_path: Path) -> None:
+    found = energy_of(tmp_path, *step_in(RUN.job_start_s - 9 + 300), MARKED)
+    assert abs(found.offset_s - 300) <= found.offset_uncertainty_s
+
+
+def test_a_clock_offset_needs_a_start_of_relative_times(tmp_path: Path) -> None:
+    times, power = step_in(0.0)
+    stated = replace(MARKED, time_format="relative_s", clock_offset_s=0.0, clock_uncertainty_s=5.0)
+    with pytest.raises(IngestError, match=r"--clock-offset 0±5 does not place it.*--log-start"):
+        energy_of(tmp_path, times, power, stated)
+    start = replace(stated, log_start_unix_ns=int((RUN.job_start_s - 9) * 1e9))
+    assert abs(energy_of(tmp_path, times, power, start).offset_s) < 2
+
+
+@pytest.mark.parametrize("options", [
+    MeterOptions(clock_offset_s=0.0, clock_uncertainty_s=0.1), MeterOptions(align=MARKER),
+])  # fmt: skip
+def test_steps_back_of_the_clock_are_a_part_of_the_uncertainty(
+    tmp_path: Path, options: MeterOptions
+) -> None:
+    times, power = step_in(RUN.job_start_s - 9)
+    path = tmp_path / "fnirsi.txt"
+
+    def evaluated(step_s: float) -> MeterEnergy:
+        rows = [f"{at:.6f} 1 {watts}\n" for at, watts in zip(times, power, strict=True)]
+        rows.insert(150, f"{times[149] - step_s:.6f} 1 {power[149]}\n")
+        path.write_text("timestamp voltage_V current_A\n" + "".join(rows))
+        return evaluate(path, options, RUN)
+
+    still, stepped = evaluated(0.0), evaluated(0.08)
+    assert stepped.offset_uncertainty_s >= still.offset_uncertainty_s + 0.0799
+    assert stepped.alignment_j >= still.alignment_j
 
 
 def test_milliseconds_read_as_seconds_are_refused(tmp_path: Path) -> None:

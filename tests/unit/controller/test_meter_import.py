@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetmark_controller.api.meter_logs import read_options
+from fleetmark_controller.api.measured_interval import run_times
+from fleetmark_controller.api.meter_logs import read_options, remove_partial_logs
 from fleetmark_controller.evaluation.power_meter.meter_energy import MeterEnergy
 from fleetmark_controller.evaluation.power_meter.options import MeterOptions
 from fleetmark_controller.evaluation.ptdaemon import Power
@@ -22,6 +23,7 @@ from fleetmark_controller.operations.results import Evaluation
 from fleetmark_controller.store.results import public_views, runs
 from fleetmark_controller.store.security import audit
 from fleetmark_core.capabilities import Capabilities
+from fleetmark_core.clock import iso
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.records import parse_final
 from fleetmark_protos.v1 import results_pb2
@@ -105,6 +107,7 @@ def test_the_figures_of_the_meter_are_in_the_columns(store: TestStore) -> None:
     assert meter["options"] == LOG.options.as_document()
     assert (
         "interval shifted by up to ±0.201 s" in meter["uncertainty_method"]
+        and "estimate of the sampling" in meter["uncertainty_method"]
         and "meter ±1 %" in meter["uncertainty_method"]
     )
     columns, values = public_views.select(store.connection, "results")
@@ -166,11 +169,30 @@ def test_the_official_energy_wins_and_is_replaced_only_on_demand(store: TestStor
     found = row(store)
     assert (found["energy_j"], found["energy_official"]) == (45.0, 1)
     assert found["energy_per_sample_j"] == 0.45
-    assert found["energy_uncertainty_j"] is found["energy_meter"] is None
+    assert found["energy_uncertainty_j"] is None
+    meter = json.loads(found["energy_meter"])
+    assert meter["before"]["energy_j"] == 40.0, "the device's figure, not that of the first log"
+    assert (meter["meter"], meter["log_sha256"]) == ("PTDaemon", spl.sha256)
+    acts = [act for act in audit.rows(store.connection) if act.action == "run.import_power"]
+    assert "the energy of another log" in json.loads(acts[0].detail)["replaced"]
     with pytest.raises(FleetmarkError, match="official energy of PTDaemon"):
         imported(store, LOG)
     imported(store, LOG, replace=True)
-    assert row(store)["energy_official"] == 0
+    found = row(store)
+    assert found["energy_official"] == 0
+    assert json.loads(found["energy_meter"])["before"]["energy_j"] == 40.0
+
+
+def test_the_energy_of_ptdaemon_keeps_that_of_the_device(store: TestStore) -> None:
+    spl = runs.RunFile(power_import.NAME, power_import.ROLE, "12" * 32, 9)
+    power = Power(4.5, 45.0, 10)
+    for _ in range(2):
+        store.run(lambda c, fx, now: power_import.import_power(c, fx, now, "op", "r", power, spl))
+        before = json.loads(row(store)["energy_meter"])["before"]
+        assert (before["energy_j"], before["energy_source"]) == (40.0, "ina3221 (board)")
+    acts = [act for act in audit.rows(store.connection) if act.action == "run.import_power"]
+    replaced = [json.loads(act.detail)["replaced"] for act in acts]
+    assert replaced == ["", "has the official energy of PTDaemon"]
 
 
 def test_an_unknown_accuracy_gives_no_uncertainty(store: TestStore) -> None:
@@ -179,8 +201,45 @@ def test_an_unknown_accuracy_gives_no_uncertainty(store: TestStore) -> None:
 
 
 def test_the_times_of_the_job_are_those_of_its_final_record(store: TestStore) -> None:
-    final = parse_final(runs.final_record(store.connection, "r"))
+    payload = runs.final_record(store.connection, "r")
+    assert payload is not None
+    final = parse_final(payload)
     assert (final.started_unix_ns, final.duration_ns) == (0, 1)
+    times, counts = run_times(store.connection, "r")
+    assert (times.job_start_s, times.job_end_s) == (0, pytest.approx(1e-9))
+    assert times.duration_s == counts.duration_s == 10
+
+
+def refusal(store: TestStore) -> str:
+    with pytest.raises(FleetmarkError) as error:
+        run_times(store.connection, "r")
+    assert error.value.kind is ErrorKind.BAD_POWER_LOG
+    return error.value.what
+
+
+def test_a_run_whose_start_is_that_of_its_job_has_no_known_interval(store: TestStore) -> None:
+    store.connection.execute("UPDATE run SET started_at = ?", (iso(0),))
+    assert "no valid power_begin" in refusal(store)
+
+
+def test_a_run_without_its_final_record_is_refused(store: TestStore) -> None:
+    store.connection.execute("UPDATE attempt SET final_seq = 99")
+    assert "final record of this run is missing" in refusal(store)
+
+
+def test_a_run_without_a_measured_interval_is_refused(store: TestStore) -> None:
+    store.connection.execute("UPDATE run SET duration_s = NULL")
+    assert "no measured interval" in refusal(store)
+
+
+def test_uploads_that_a_killed_process_left_are_removed(tmp_path: Path) -> None:
+    assert remove_partial_logs(tmp_path) == 0
+    folder = tmp_path / "partial"
+    folder.mkdir()
+    for name in ("meter-log.00ff", "meter-log.11ee", "ab" * 32):
+        (folder / name).write_bytes(b"x")
+    assert remove_partial_logs(tmp_path) == 2
+    assert [path.name for path in folder.iterdir()] == ["ab" * 32]
 
 
 def test_options_pass_the_wire() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetmark_controller.evaluation.power_meter import reader
+from fleetmark_controller.evaluation.power_meter.headings import checked_factor, stated_unit
 from fleetmark_controller.evaluation.power_meter.options import (
+    POWER_UNITS,
     MeterOptions,
     check_options,
     parse_clock_offset,
@@ -22,6 +25,9 @@ from fleetmark_core.errors import FleetmarkError
 from tests.support.meter_logs import Floats
 
 NAMED = MeterOptions(time_column="t", power_column="p", time_format="relative_s")
+PRODUCT = MeterOptions(
+    time_column="t", voltage_column="u", current_column="i", time_format="relative_s"
+)
 FORMATS = {
     "monsoon-powertool": (
         "Time (s),Main Avg Power (mW)\n0.0,1500\n0.0002,2500\n",
@@ -295,9 +301,84 @@ def test_what_is_no_clock_offset(text: str) -> None:
         (MeterOptions(time_column="t", voltage_column="u"), "--voltage-column"),
         (MeterOptions(power_column="p", voltage_column="u"), "--power-column"),
         (MeterOptions(log_start_unix_ns=-1), "--log-start"),
+        (MeterOptions(power_unit="mW"), "--power-unit"),
+        (MeterOptions(log_format="rd-usb", power_unit="mW"), "--power-unit"),
+        (MeterOptions(log_format="rd-usb", current_unit="mA"), "--current-unit"),
+        (replace(NAMED, current_unit="mA"), "--current-unit"),
+        (replace(NAMED, voltage_unit="mV"), "--voltage-unit"),
+        (replace(PRODUCT, power_unit="mW"), "--power-unit"),
+        (replace(NAMED, utc_offset_s=3600.0), "--utc-offset"),
+        (replace(NAMED, time_format="unix_s", utc_offset_s=3600.0), "--utc-offset"),
+        (MeterOptions(log_format="rd-usb", utc_offset_s=0.0), "--utc-offset"),
+        (replace(NAMED, time_format="iso", log_start_unix_ns=10**18), "--log-start"),
+        (replace(NAMED, time_format="unix_ms", log_start_unix_ns=10**18), "--log-start"),
     ],
 )
 def test_options_that_do_not_fit(options: MeterOptions, where: str) -> None:
     with pytest.raises(FleetmarkError) as error:
         check_options(options)
     assert error.value.where == where
+
+
+@pytest.mark.parametrize(
+    ("heading", "unit"),
+    [
+        ("Power (mW)", "mW"), ("current_mA", "mA"), ("I [uA]", "uA"), ("Power(\u00b5W)", "uW"),
+        ("Power (\u03bcW)", "uW"), ("voltage_V", "V"), ("P in kW", "kW"), ("milliamps", "mA"),
+        ("Load power, watts", "W"), ("Power (mW) avg", "mW"), ("power", ""), ("p", ""), ("W", ""),
+        ("mean", ""), ("", ""), ("(mW", ""), ("DRAM", ""),
+    ],
+)  # fmt: skip
+def test_units_of_headings(heading: str, unit: str) -> None:
+    assert stated_unit(heading) == unit
+
+
+@given(st.text(max_size=60), st.sampled_from(["", *POWER_UNITS]))
+def test_any_heading_has_a_factor_or_names_its_unit(heading: str, unit: str) -> None:
+    try:
+        factor = checked_factor("power", heading, unit, POWER_UNITS)
+    except IngestError as error:
+        assert stated_unit(heading) in error.what and "--power-column" in error.what
+    else:
+        assert factor == POWER_UNITS[unit or "W"]
+
+
+@pytest.mark.parametrize("heading", ["Power (mW)", "power_mW", "power [mW]", "milliwatts"])
+def test_the_unit_of_a_heading_must_be_stated(tmp_path: Path, heading: str) -> None:
+    text = f"t,{heading}\n0,1500\n1,2500\n"
+    named = replace(NAMED, power_column=heading)
+    numbered = replace(NAMED, time_column="#1", power_column="#2")
+    for options in (named, numbered, replace(named, power_unit="uW")):
+        with pytest.raises(IngestError, match=r"whose unit is mW.*state --power-unit mW"):
+            read(tmp_path, text, options)
+    for options in (named, numbered):
+        assert read(tmp_path, text, replace(options, power_unit="mW"))[0] == (0, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("heading", "message"),
+    [("P (kW)", "kW; that is not supported"), ("I (mA)", "mA; that is no unit of power")],
+)
+def test_a_heading_with_a_unit_that_no_option_has(
+    tmp_path: Path, heading: str, message: str
+) -> None:
+    with pytest.raises(IngestError) as error:
+        read(tmp_path, f"t,{heading}\n0,1\n", replace(NAMED, power_column=heading))
+    assert message in error.value.what
+
+
+def test_units_of_voltage_and_current(tmp_path: Path) -> None:
+    text = "t,U (mV),rail_A\n0,5000,2\n"
+    options = replace(PRODUCT, voltage_column="u (mv)", current_column="rail_A")
+    with pytest.raises(IngestError, match="state --voltage-unit mV"):
+        read(tmp_path, text, options)
+    assert read(tmp_path, text, replace(options, voltage_unit="mV")) == [(0, 10)]
+
+
+def test_a_channel_that_is_named_like_a_unit(tmp_path: Path) -> None:
+    assert read(tmp_path, "t,rail_A\n0,2\n", replace(NAMED, power_column="rail_A")) == [(0, 2)]
+
+
+def test_the_start_of_a_log_with_absolute_times_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(IngestError, match=r"absolute times \(unix_s\).*--log-start"):
+        read(tmp_path, FORMATS["rd-usb"][0], MeterOptions(log_start_unix_ns=10**18))

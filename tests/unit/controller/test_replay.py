@@ -5,7 +5,13 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from fleetmark_controller.compare.replay_diff import FIGURES, differences, figures
+from fleetmark_controller.compare.replay_diff import (
+    FIGURES,
+    differences,
+    energy_notice,
+    energy_sources,
+    figures,
+)
 
 PROVENANCE: dict[str, Any] = {
     "agent_version": "0.1.0",
@@ -64,3 +70,34 @@ def test_figures_move_from_then_to_the_middle_of_now() -> None:
         ("energy_j", None, 1.9, 2.2, None),
     ]
     assert figures(then, [])[0] == ("metric_value", 2.0, None, None, None)
+
+
+def energy(source: str | None, joules: float | None = 10.0) -> dict[str, Any]:
+    values = {"energy_j": joules, "energy_per_query_j": joules, "power_mean_w": joules}
+    return {**dict.fromkeys(FIGURES), **values, "metric_value": 2.0, "energy_source": source}
+
+
+def changes(then: dict[str, Any], now: list[dict[str, Any]]) -> dict[str, Any]:
+    return {name: change for name, *_, change in figures(then, now)}
+
+
+def test_energy_of_different_sources_is_not_compared() -> None:
+    sensor, meter = energy("ina3221 (board)"), energy("external: Monsoon HVPM (board)", 12.0)
+    for then, now in ((sensor, [meter]), (sensor, [sensor, meter]), (meter, [sensor])):
+        assert changes(then, now) == {
+            "metric_value": 0.0,
+            "energy_j": None,
+            "energy_per_query_j": None,
+            "power_mean_w": None,
+        }
+        notice = energy_notice(then, now)
+        assert then["energy_source"] in notice and now[-1]["energy_source"] in notice
+
+
+def test_energy_of_one_source_is_compared() -> None:
+    sensor = energy("ina3221 (board)")
+    now = [energy("ina3221 (board)", 11.0), energy(None, None)]
+    assert energy_sources(now) == ["ina3221 (board)"]
+    assert changes(sensor, now)["energy_j"] == 11.0 / 10.0 - 1
+    assert energy_notice(sensor, now) == ""
+    assert energy_notice(sensor, [energy(None, None)]) == ""

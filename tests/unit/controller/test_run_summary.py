@@ -175,7 +175,7 @@ def test_an_external_meter_and_what_the_device_measured() -> None:
     assert lines[place + 1 : place + 7] == [
         "           - unofficial, by external: Monsoon HVPM (board)",
         "           - uncertainty ± 0.6 J: 0.1 J by the alignment + 0.2 J by the sampling"
-        " + 0.3 J by the meter",
+        " (estimate) + 0.3 J by the meter",
         "           - clocks aligned by marker: meter minus device 1.500 ± 0.25 s",
         "           - peak 7.5 W; longest time without a reading 0.01 s",
         "           - idle 2 W; 30 J above the idle power",
@@ -185,9 +185,10 @@ def test_an_external_meter_and_what_the_device_measured() -> None:
 
 def test_an_external_meter_whose_accuracy_is_unknown() -> None:
     meter = {**METER, "meter_j": None, "uncertainty_j": None, "idle_w": None, "before": None}
+    meter["uncertainty_unavailable"] = "the meter's accuracy is unknown (--meter-accuracy)"
     (uncertainty, *others) = meter_lines(meter)
-    assert uncertainty.startswith("uncertainty at least 0.1 J by the alignment")
-    assert uncertainty.endswith("unknown by the meter (--meter-accuracy)")
+    assert uncertainty.startswith("uncertainty unknown: the meter's accuracy is unknown (")
+    assert "known parts: 0.1 J by the alignment" in uncertainty
     assert not any("idle" in line or "the device" in line for line in others)
 
 

@@ -1,16 +1,19 @@
 """The offset of a power meter's clock, found by the step of power that a run causes. Pure.
 
-A device that was idle uses more power from the start of the job on, at the latest from the start of
-the measured interval, until the measured interval ends, at the latest shortly after the job. So the
-stretch of high power begins in [job start, interval start] and ends in [interval end, job end +
-`AFTER_JOB_S`], by the device's clock. The clock offsets for which both hold are an interval; its
-middle is the offset, and half its length the uncertainty. Nothing is assumed about the power while
-the job prepares or writes its results.
+The power is high during the whole measured interval. It may be high before it, too: the job
+prepares, and before the job the agent installs packages, lays out files and starts programs. It may
+be high after it: the job writes its results, and the agent hashes and uploads them, for at most
+`AFTER_JOB_S` after the job. So the stretch of high power begins at the interval's start or at any
+time before, and ends in [interval end, job end + `AFTER_JOB_S`], by the device's clock. The clock
+offsets for which both hold are an interval; its middle is the offset, and half its length the
+uncertainty. Nothing is assumed about when the power rises before the interval.
 
 1. The two levels: the position at which the mean over the length of the interval exceeds the means
    before the job and after it the most gives the level of the load and of the idle device.
 2. The smoothed power is compared with the middle of the levels. The stretch above it must be as
-   long as the interval at least, and as the job at most, with idle power on both sides.
+   long as the interval at least, and as the job and the agent's work around it at most, with idle
+   power on both sides.
+   The agent's work before the job may add `BEFORE_JOB_S`: after longer work, the log is refused.
 3. There must be exactly one such stretch, and no other position with a similar step.
 """
 
@@ -24,7 +27,13 @@ from fleetmark_controller.evaluation.power_meter.binned_power import BinnedPower
 from fleetmark_controller.evaluation.power_meter.reader import Floats
 from fleetmark_controller.loadgen.errors import IngestError
 
-AFTER_JOB_S = 1.0
+BEFORE_JOB_S = 5.0
+"""The agent may prepare for so long before a job with the power of the load.
+
+A longer preparation makes the stretch of high power too long to be found; it never moves the
+offset, because no bound of the offset uses this figure.
+"""
+AFTER_JOB_S = 3.0
 """The agent may hash and upload files for so long after a job with the power of the load."""
 FLANK_S = 2.0
 """Seconds of idle power that the log must have before the job and after it."""
@@ -75,7 +84,8 @@ def align_by_marker(
     Args:
         bins: the power of the whole log.
         run: the times of the run.
-        prior: a known offset and its uncertainty in s, which limit the search; or None.
+        prior: a known offset and its uncertainty in s, which limit the search; None if the
+            times of the log are relative to an unknown moment.
 
     Raises:
         IngestError: there is no clear step of power, or more than one.
@@ -90,7 +100,7 @@ def align_by_marker(
     edge_s = window_s / 2 + bins.bin_s + bins.longest_gap_s
     stretches = _stretches(smooth > (idle_w + load_w) / 2, bins, window_s)
     least_s = run.duration_s - 2 * edge_s
-    most_s = run.job_end_s - run.job_start_s + AFTER_JOB_S + 2 * edge_s
+    most_s = run.job_end_s - run.job_start_s + BEFORE_JOB_S + AFTER_JOB_S + 2 * edge_s
     end_s = bins.start_s + bins.power.size * bins.bin_s
     found = []
     for rise_s, fall_s in stretches:
@@ -99,7 +109,8 @@ def align_by_marker(
         if rise_s - FLANK_S < bins.start_s or fall_s + FLANK_S > end_s:
             continue
         low = max(rise_s - edge_s - run.start_s, fall_s - edge_s - run.job_end_s - AFTER_JOB_S)
-        high = min(rise_s + edge_s - run.job_start_s, fall_s + edge_s - run.end_s)
+        # The rise sets no upper bound: the agent works before the job, for a time that is unknown.
+        high = fall_s + edge_s - run.end_s
         if prior is not None:
             low, high = max(low, prior[0] - prior[1]), min(high, prior[0] + prior[1])
         if low <= high:
@@ -108,7 +119,9 @@ def align_by_marker(
         raise IngestError(
             f"has no clear step of power: no stretch above {(idle_w + load_w) / 2:.4g} W lasts"
             f" {max(least_s, 0):.4g} to {most_s:.4g} s, between {FLANK_S:g} s of idle power; record"
-            " the idle device before and after the run, or use --clock-offset"
+            f" the idle device before and after the run (for at least {BEFORE_JOB_S + FLANK_S:g}"
+            f" and {AFTER_JOB_S + FLANK_S:g} s), run the benchmark once before so that it is"
+            " installed, or use --clock-offset"
         )
     if len(found) > 1:
         places = ", ".join(f"{at_s:.1f}" for _, _, at_s in found[:5])
@@ -126,14 +139,16 @@ def _levels(
     """Return the power of the idle device and of the load."""
     size = bins.power.size
     length = max(1, round(run.duration_s / bins.bin_s))
-    before = round((run.start_s - run.job_start_s) / bins.bin_s)
+    before = round((run.start_s - run.job_start_s + BEFORE_JOB_S) / bins.bin_s)
     after = round((run.job_end_s + AFTER_JOB_S - run.end_s) / bins.bin_s)
     flank = max(1, round(FLANK_S / bins.bin_s))
     first, last = before + flank, size - length - after - flank
     if last < first:
         raise IngestError(
-            f"covers {size * bins.bin_s:.4g} s, but the run and {FLANK_S:g} s of idle power before"
-            f" and after it take {(length + before + after + 2 * flank) * bins.bin_s:.4g} s"
+            f"covers {size * bins.bin_s:.4g} s, but the job with {BEFORE_JOB_S + FLANK_S:g} s"
+            f" before it and {AFTER_JOB_S + FLANK_S:g} s after it, which must have idle power,"
+            f" takes {(length + before + after + 2 * flank) * bins.bin_s:.4g} s; record for"
+            " longer, or use --clock-offset"
         )
     sums = np.concatenate(([0.0], np.cumsum(bins.power)))
     starts = np.arange(first, last + 1)
@@ -141,7 +156,10 @@ def _levels(
         near = np.abs(bins.start_s + starts * bins.bin_s - run.start_s - prior[0])
         starts = starts[near <= prior[1] + bins.bin_s]
         if not starts.size:
-            raise IngestError("does not cover the run at the clock offset of --clock-offset")
+            raise IngestError(
+                f"does not cover the run at a clock offset of {prior[0]:g} ± {prior[1]:g} s, with"
+                " idle power before and after it; state another --clock-offset S±S"
+            )
     load = _means(sums, starts, length)
     left = _means(sums, starts - before - flank, flank)
     right = _means(sums, starts + length + after, flank)

@@ -20,6 +20,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fleetmark_controller.evaluation.power_meter.headings import checked_factor
 from fleetmark_controller.evaluation.power_meter.options import (
     AUTO,
     CSV,
@@ -204,11 +205,8 @@ def _named_layout(lines: list[str], options: MeterOptions) -> Layout:
     names = [options.time_column]
     if options.power_column:
         names.append(options.power_column)
-        factor = POWER_UNITS[options.power_unit or "W"]
     else:
         names += [options.voltage_column, options.current_column]
-        factor = VOLTAGE_UNITS[options.voltage_unit or "V"]
-        factor *= CURRENT_UNITS[options.current_unit or "A"]
     numbers = [_number(name) for name in names]
     headings = [name for name, number in zip(names, numbers, strict=True) if number is None]
     for line_number, line in enumerate(lines):
@@ -222,13 +220,15 @@ def _named_layout(lines: list[str], options: MeterOptions) -> Layout:
                 continue
             if not headings and not all(_is_number(cells[place]) for place in columns[1:]):
                 continue
+            # Columns named by number have the headings of the line before their first numbers.
+            above = cells if headings else _cells(_line_above(lines, line_number), delimiter)
             return Layout(
                 CSV,
                 "CSV",
                 None if delimiter == " " else delimiter,
                 line_number + (1 if headings else 0),
                 columns,
-                factor,
+                _named_factor([above[n] if n < len(above) else "" for n in columns[1:]], options),
                 options.time_format,
             )
     first = next((line for line in lines if line.strip()), "")
@@ -236,6 +236,23 @@ def _named_layout(lines: list[str], options: MeterOptions) -> Layout:
         f"has no line with the columns {', '.join(map(repr, names))} among its first"
         f" {HEAD_LINES} lines; its first line is {excerpt(first)}"
     )
+
+
+def _line_above(lines: list[str], number: int) -> str:
+    """Return the last line with text before line `number`, or an empty text."""
+    return next((line for line in reversed(lines[:number]) if line.strip()), "")
+
+
+def _named_factor(headings: list[str], options: MeterOptions) -> float:
+    """Return the factor to W of the columns with these headings, which must agree on their units.
+
+    Raises:
+        IngestError: a heading states another unit than the option.
+    """
+    if options.power_column:
+        return checked_factor("power", headings[0], options.power_unit, POWER_UNITS)
+    voltage = checked_factor("voltage", headings[0], options.voltage_unit, VOLTAGE_UNITS)
+    return voltage * checked_factor("current", headings[1], options.current_unit, CURRENT_UNITS)
 
 
 def _place(name: str, cells: list[str]) -> int:

@@ -1,19 +1,21 @@
 """Energy of a run's measured interval from the log of an external power meter, with uncertainty.
 
-The uncertainty is the sum of three bounds, not a standard deviation:
+The uncertainty is the sum of two bounds and an estimate, not a standard deviation:
 
-- alignment: the largest change of the energy when the interval is shifted by up to the uncertainty
-  of the clock offset, and by the millisecond in which LoadGen marks the interval,
-- sampling: the largest change when only every second reading is used,
-- meter: the meter's accuracy, in percent of the energy. It is unknown unless the operator states
-  it; then the sum is unknown, too.
+- alignment, a bound: the largest change of the energy when the interval is shifted by up to the
+  uncertainty of the clock offset, and by the millisecond in which LoadGen marks the interval,
+- sampling, an estimate: the largest change when only every second reading is used. No log bounds
+  the power between its readings: a load that repeats as often as the meter reads looks constant.
+  So the estimate is unknown for logs with few readings, and the sum, too,
+- meter, a bound: the meter's accuracy, in percent of the energy. It is unknown unless the operator
+  states it; then the sum is unknown, too.
 
 The clocks are taken to run equally fast during the interval.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,12 @@ MARK_S = 0.001
 """LoadGen marks the measured interval in whole milliseconds."""
 MOST_ALIGNMENT_SHARE = 0.25
 """The alignment is refused if it leaves more than this share of the energy uncertain."""
+MOST_PERIOD_S = 0.15
+"""Longest time without a reading for which the error of the sampling is estimated."""
+LEAST_SAMPLED = 50
+"""Fewest readings in the interval for which the error of the sampling is estimated."""
+NEAR_S = 600.0
+"""Largest difference of the clocks that a marker may find unless --clock-offset states more."""
 _LEAST_READINGS = 3
 _NEGATIVE_SHARE = 0.01
 """Noise may make a reading negative, by at most this share of the mean power."""
@@ -57,7 +65,10 @@ class MeterEnergy:
             of the meter's time 0, negated.
         energy_j: the energy of the interval, and `mean_w` its mean power.
         peak_w: the highest reading in the interval.
-        alignment_j: uncertainty by the alignment; so `sampling_j` and `meter_j`.
+        offset_uncertainty_s: largest error of `offset_s`, with the steps back of the meter's clock.
+        alignment_j: uncertainty by the alignment, a bound.
+        sampling_j: estimate of the error by the sampling; None with too few readings.
+        meter_j: uncertainty by the meter, a bound; None if its accuracy is unknown.
         idle_w: power of the idle device before and after the run; None if it was not found.
     """
 
@@ -73,16 +84,30 @@ class MeterEnergy:
     mean_w: float
     peak_w: float
     alignment_j: float
-    sampling_j: float
+    sampling_j: float | None
     meter_j: float | None
     idle_w: float | None
 
     @property
     def uncertainty_j(self) -> float | None:
-        """Return the sum of the bounds; None if the meter's accuracy is unknown."""
-        if self.meter_j is None:
+        """Return the sum of the parts; None if one is unknown."""
+        if self.meter_j is None or self.sampling_j is None:
             return None
         return self.alignment_j + self.sampling_j + self.meter_j
+
+    @property
+    def uncertainty_unavailable(self) -> str:
+        """Return why the uncertainty is unknown; empty if it is known."""
+        reasons = []
+        if self.sampling_j is None:
+            reasons.append(
+                f"the power between readings is unknown: {self.readings} readings, at most"
+                f" {self.longest_gap_s:.3g} s apart (needed: at least {LEAST_SAMPLED}, at most"
+                f" {MOST_PERIOD_S:g} s apart)"
+            )
+        if self.meter_j is None:
+            reasons.append("the meter's accuracy is unknown (--meter-accuracy)")
+        return "; ".join(reasons)
 
     def as_document(self, duration_s: float) -> dict[str, Any]:
         """Return the figures as plain values, with those above the idle power if it is known."""
@@ -91,6 +116,7 @@ class MeterEnergy:
         return {
             **plain,
             "uncertainty_j": self.uncertainty_j,
+            "uncertainty_unavailable": self.uncertainty_unavailable or None,
             "energy_above_idle_j": None if idle is None else self.energy_j - idle * duration_s,
         }
 
@@ -137,7 +163,9 @@ def evaluate(path: str | Path, options: MeterOptions, run: RunTimes) -> MeterEne
     """
     log = MeterLog(Path(path), options)
     alignment = _aligned(log, options, run)
-    shift_s = alignment.uncertainty_s + MARK_S + log.backward_s
+    # Readings after a step back have the time of the step, which is wrong by at most its length.
+    offset_uncertainty_s = alignment.uncertainty_s + log.backward_s
+    shift_s = offset_uncertainty_s + MARK_S
     start_s, end_s = run.start_s + alignment.offset_s, run.end_s + alignment.offset_s
     shifts = np.linspace(-shift_s, shift_s, _SHIFTS)
     whole = CumulativeEnergy([start_s, end_s, *(start_s + shifts), *(end_s + shifts)])
@@ -167,6 +195,9 @@ def evaluate(path: str | Path, options: MeterOptions, run: RunTimes) -> MeterEne
             " give a more exact --clock-offset"
         )
     accuracy = options.accuracy_percent
+    sampling_j = None
+    if window.gap_s <= MOST_PERIOD_S and window.readings >= LEAST_SAMPLED:
+        sampling_j = max(abs(half.between(start_s, end_s) - joules) for half in halves)
     return MeterEnergy(
         log_format=log.layout.log_format,
         title=log.layout.title,
@@ -175,26 +206,31 @@ def evaluate(path: str | Path, options: MeterOptions, run: RunTimes) -> MeterEne
         longest_gap_s=window.gap_s,
         alignment=alignment.method,
         offset_s=alignment.offset_s,
-        offset_uncertainty_s=alignment.uncertainty_s,
+        offset_uncertainty_s=offset_uncertainty_s,
         energy_j=joules,
         mean_w=joules / run.duration_s,
         peak_w=float(window.peak_w),
         alignment_j=alignment_j,
-        sampling_j=max(abs(half.between(start_s, end_s) - joules) for half in halves),
+        sampling_j=sampling_j,
         meter_j=None if accuracy is None else joules * accuracy / 100,
         idle_w=alignment.idle_w,
     )
 
 
 def _aligned(log: MeterLog, options: MeterOptions, run: RunTimes) -> Alignment:
+    """Return the alignment; `log.backward_s` then has the largest step back of the log's clock."""
     offset, uncertainty = options.clock_offset_s, options.clock_uncertainty_s
     known = None if offset is None or uncertainty is None else (offset, uncertainty)
+    if known is not None and not log.is_absolute:
+        raise IngestError(
+            f"has relative times, so that --clock-offset {known[0]:g}±{known[1]:g} does not place"
+            " it; give the time of its start with --log-start, or leave out --clock-offset and use"
+            " --align marker"
+        )
     if options.method == CLOCK and known is not None:
-        if not log.is_absolute:
-            raise IngestError(
-                "has relative times, so that a clock offset does not place it; use --align marker,"
-                " or give the time of its start with --log-start"
-            )
+        if log.layout.backward_s:
+            for _ in log.chunks():  # finds the steps back of the clock
+                pass
         return Alignment(CLOCK, *known)
     if options.method != MARKER:
         raise IngestError(
@@ -213,7 +249,27 @@ def _aligned(log: MeterLog, options: MeterOptions, run: RunTimes) -> Alignment:
             f"has no reading for {bins.longest_gap_s:.3g} s (limit {LONGEST_GAP_S:g} s); --align"
             " marker needs a log without gaps"
         )
-    return align_by_marker(bins, run, known if log.is_absolute else None)
+    prior = known
+    if prior is None and log.is_absolute:
+        _check_near(log, run)
+        prior = 0.0, NEAR_S
+    found = align_by_marker(bins, run, prior)
+    # The step was found by times that may be wrong by a step back of the clock.
+    return replace(found, uncertainty_s=found.uncertainty_s + log.backward_s)
+
+
+def _check_near(log: MeterLog, run: RunTimes) -> None:
+    """Refuse a log of another day, whose step of power is not that of the run."""
+    away_s = max(log.first_s - run.job_end_s, run.job_start_s - log.last_s)
+    if away_s <= NEAR_S:
+        return
+    away = f"{away_s / 3600:.1f} h" if away_s >= 3600 else f"{away_s / 60:.0f} min"
+    raise IngestError(
+        f"is {away} away from the run: its readings range from {_shown(log.first_s, log)} to"
+        f" {_shown(log.last_s, log)}, the job from {iso(round(run.job_start_s * 1e9))} to"
+        f" {iso(round(run.job_end_s * 1e9))} (limit {NEAR_S:g} s); use the log of this run, or"
+        " state --clock-offset S±S"
+    )
 
 
 def _check_rate(log: MeterLog) -> None:

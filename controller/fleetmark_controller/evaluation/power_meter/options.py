@@ -154,6 +154,36 @@ def _check_columns(options: MeterOptions) -> None:
             )
         if not options.time_format:
             raise option_error("--time-format", f"is missing; use one of {', '.join(TIME_FORMATS)}")
+    _check_units(options)
+    _check_times(options)
+
+
+def _check_units(options: MeterOptions) -> None:
+    """Refuse a unit that no column has: it would be ignored."""
+    for name in ("power", "voltage", "current"):
+        unit, column = getattr(options, f"{name}_unit"), getattr(options, f"{name}_column")
+        if unit and not column:
+            raise option_error(
+                f"--{name}-unit",
+                f"{unit!r} has no meaning without --{name}-column: known formats have units of"
+                f" their own; leave it out, or name the columns of the log with --{name}-column",
+            )
+
+
+def _check_times(options: MeterOptions) -> None:
+    """Refuse an option about times that the times of the log do not need: it would be ignored."""
+    if options.utc_offset_s is not None and options.time_format != "iso":
+        raise option_error(
+            "--utc-offset",
+            f"has no meaning for times of form {options.time_format or 'auto'}, only for"
+            " --time-format iso; leave it out. If the clock was wrong, use --clock-offset",
+        )
+    if options.log_start_unix_ns is not None and options.time_format not in ("", *RELATIVE):
+        raise option_error(
+            "--log-start",
+            f"has no meaning for times of form {options.time_format}, which are absolute, only for"
+            f" {' and '.join(RELATIVE)}; leave it out",
+        )
 
 
 def option_error(option: str, what: str) -> FleetmarkError:

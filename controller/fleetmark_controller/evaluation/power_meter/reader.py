@@ -71,7 +71,12 @@ class MeterLog:
         lines = [line[:MAX_LINE_BYTES].decode(errors="replace") for line in head]
         self.layout: Layout = find_layout(lines, options)
         is_relative = self.layout.time_format in RELATIVE
-        start = options.log_start_unix_ns if is_relative else None
+        start = options.log_start_unix_ns
+        if start is not None and not is_relative:
+            raise IngestError(
+                f"has absolute times ({self.layout.time_format}), so that --log-start has no"
+                " meaning; leave it out. If the clock was wrong, use --clock-offset"
+            )
         self.is_absolute = not is_relative or start is not None
         self._base_s = 0.0 if start is None else start / 1e9
 

@@ -104,15 +104,18 @@ def energy(connection: sqlite3.Connection, run_id: str) -> StoredEnergy:
     return StoredEnergy(columns, bool(official), json.loads(meter) if meter else None)
 
 
-def final_record(connection: sqlite3.Connection, run_id: str) -> bytes:
-    """Return the payload of the final record of a stored run; see `core.records.Final`."""
+def final_record(connection: sqlite3.Connection, run_id: str) -> bytes | None:
+    """Return the payload of the final record of a stored run; see `core.records.Final`.
+
+    It is None if no record has the sequence number that the attempt names.
+    """
     row = connection.execute(
         "SELECT record.payload FROM run JOIN attempt USING (job_id, epoch)"
         " JOIN record ON record.job_id = run.job_id AND record.epoch = run.epoch"
         " AND record.seq = attempt.final_seq WHERE run.run_id = ?",
         (run_id,),
     ).fetchone()
-    return bytes(row[0])
+    return None if row is None else bytes(row[0])
 
 
 def free_file_name(
