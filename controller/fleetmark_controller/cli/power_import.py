@@ -42,7 +42,7 @@ def _clock_offset(
     try:
         return None if value is None else parse_clock_offset(value)
     except ValueError:
-        text = f"{value!r} is not a number of seconds, such as 1.5 or 1.5±0.1"
+        text = f"{value!r} is not a number of seconds, such as 1.5 or 1.5+-0.1"
         raise click.BadParameter(text, ctx, param) from None
 
 
@@ -106,7 +106,7 @@ def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> in
     "--utc-offset",
     "utc_offset_s",
     callback=_utc_offset,
-    metavar="±HH:MM",
+    metavar="+HH:MM",
     help="Offset to UTC of times that state none.",
 )
 @click.option(
@@ -127,7 +127,7 @@ def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> in
     cls=RenamedOption,
     old=("--ahead",),
     callback=_clock_offset,
-    metavar="S±S",
+    metavar="S+-S",
     help="Seconds by which the clock of the meter was ahead of the device's clock, and their"
     " uncertainty, which a log of PTDaemon does not need.",
 )

@@ -158,7 +158,7 @@ def _levels(
         if not starts.size:
             raise IngestError(
                 f"does not cover the run at a clock offset of {prior[0]:g} ± {prior[1]:g} s, with"
-                " idle power before and after it; state another --clock-offset S±S"
+                " idle power before and after it; state another --clock-offset S+-S"
             )
     load = _means(sums, starts, length)
     left = _means(sums, starts - before - flank, flank)

@@ -268,7 +268,7 @@ def _check_near(log: MeterLog, run: RunTimes) -> None:
         f"is {away} away from the run: its readings range from {_shown(log.first_s, log)} to"
         f" {_shown(log.last_s, log)}, the job from {iso(round(run.job_start_s * 1e9))} to"
         f" {iso(round(run.job_end_s * 1e9))} (limit {NEAR_S:g} s); use the log of this run, or"
-        " state --clock-offset S±S"
+        " state --clock-offset S+-S"
     )
 
 
