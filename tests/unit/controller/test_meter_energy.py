@@ -261,7 +261,7 @@ def test_a_marker_refuses_the_log_of_another_day(tmp_path: Path, away_s: float, 
     log = step_in(RUN.job_start_s - 9 + away_s)
     with pytest.raises(IngestError, match="away from the run") as error:
         energy_of(tmp_path, *log, MARKED)
-    assert words in error.value.what and "--clock-offset S±S" in error.value.what
+    assert words in error.value.what and "--clock-offset S+-S" in error.value.what
     stated = replace(MARKED, clock_offset_s=away_s, clock_uncertainty_s=30.0)
     assert energy_of(tmp_path, *log, stated).offset_s == pytest.approx(away_s, abs=2)
 
