@@ -163,7 +163,7 @@ def test_the_document(fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     shown, message = (text.strip() for kind, text in BLOCKS if not kind)
     assert refused.stderr.strip().endswith(message)
     lines = [line for kind, text in BLOCKS if kind for line in text.splitlines()]
-    assert len(lines) == 21
+    assert len(lines) == 24
     printed = {}
     for line in lines:
         done = fleet.run(*shlex.split(line)[1:])
