@@ -186,7 +186,7 @@ def test_the_document(fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         *("my-classifier", "my-encoder", "my-tagger", "my-regressor", "my-hands-detector"),
         *("my-photo", "my-text", "my-large", "my-fp32", "my-int8", "my-tabular"),
         *("my-regression", "my-speech", "my-sentiment", "my-tokens"),
-        *("my-regression", "my-segmenter", "my-recognizer", "my-boxes"),
+        *("my-segmenter", "my-recognizer", "my-boxes"),
     }
 
 
