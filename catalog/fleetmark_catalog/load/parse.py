@@ -63,24 +63,44 @@ def read_document(folder: Path) -> Document:
         FleetmarkError: INVALID_COMPONENT; it names the file, the key, the value and the allowed
             values.
     """
-    file = folder / COMPONENT_FILE
     data = component_bytes(folder)
+    try:
+        document = _valid_table(data)
+    except ValueError as error:
+        raise _invalid_component_error(folder / COMPONENT_FILE, str(error)) from error
+    return Document(
+        document["kind"],
+        document["name"],
+        document.get("extends", ""),
+        folder,
+        sha256_hex(data),
+        document,
+    )
+
+
+@lru_cache(maxsize=1024)
+def _valid_table(data: bytes) -> dict[str, Any]:
+    """Parse and validate a document.
+
+    The result is shared: do not change it. Parsing and validating take most of the time that
+    loading a catalog takes, and a catalog is loaded again for each change to one of its components.
+
+    Raises:
+        ValueError: it is not valid.
+    """
     try:
         document = parse_toml(data)
     except ValueError as error:
-        raise _invalid_component_error(file, f"is not TOML: {error}") from error
+        raise ValueError(f"is not TOML: {error}") from error
     kind = document.get("kind")
     if kind not in KINDS:
         likely = nearest(kind[:_SHOWN], KINDS) if isinstance(kind, str) else ""
         near = f"; did you mean {likely!r}?" if likely else ""
         found = repr(kind)[:_SHOWN]
-        raise _invalid_component_error(
-            file, f"key kind: found {found}, allowed {', '.join(KINDS)}{near}"
-        )
-    check(document, kind, file, whole="extends" not in document)
-    return Document(
-        kind, document["name"], document.get("extends", ""), folder, sha256_hex(data), document
-    )
+        raise ValueError(f"key kind: found {found}, allowed {', '.join(KINDS)}{near}")
+    if what := fault(_validator(kind, "extends" not in document), document):
+        raise ValueError(what)
+    return document
 
 
 def read_component(folder: Path) -> Component:

@@ -16,7 +16,7 @@ from fleetmark_controller.api.catalog_import import import_model
 from fleetmark_controller.artifacts.catalog_registry import Catalogs
 from fleetmark_controller.artifacts.model_import.imported_model import ImportedModel
 from fleetmark_controller.artifacts.model_import.value_archive import write_archive
-from fleetmark_controller.cli.catalog_import import update_model
+from fleetmark_controller.cli import controller
 from fleetmark_controller.trial.outcome import TrialOutcome
 from fleetmark_core.digest import sha256_file
 from fleetmark_core.errors import ErrorKind, FleetmarkError
@@ -380,12 +380,12 @@ def test_labels_that_do_not_fit_are_refused(
 def test_new_samples_of_an_update_need_a_metric(tmp_path: Path) -> None:
     file = tmp_path / "m.onnx"
     file.write_bytes(b"")
-    given = ["mine", str(file), "--dataset", str(tmp_path / "new.npz")]
-    result = CliRunner().invoke(update_model, given)
+    given = ["catalog", "update", "mine", str(file), "--dataset", str(tmp_path / "new.npz")]
+    result = CliRunner().invoke(controller, given)
     assert result.exit_code == 2
     assert "--dataset needs --metric in an update" in result.output
     # With a metric, the file itself is read.
-    result = CliRunner().invoke(update_model, [*given, "--metric", "f1"])
+    result = CliRunner().invoke(controller, [*given, "--metric", "f1"])
     assert "needs --metric" not in result.output
     assert result.exit_code != 0
 
