@@ -22,4 +22,4 @@ imports no other Fleetmark package. The controller packs it as a wheel and ships
 package.
 """
 
-__version__ = "1.5.0"
+__version__ = "1.6.0"

@@ -43,6 +43,8 @@ class Measured:
     """Sizes of the batches that had fewer samples than the batch size."""
     size: RunSize | None = None
     """The planned size of a performance run; None in other modes."""
+    repeated_tests: int = 0
+    """Number of tests before this one that were too short."""
     search: Mapping[str, Any] | None = None
     """The result of mode find-performance and each of its tests."""
     crosscheck: Mapping[str, Any] | None = None
@@ -102,6 +104,7 @@ def result_document(
         "sample_count": measured.sample_count,
         "computed_sample_count": computed_samples(job, adapter, measured),
         **_planned(measured.size),
+        **({"repeated_tests": measured.repeated_tests} if measured.repeated_tests else {}),
         "nonfinite_outputs": calibration.nonfinite_outputs,
         "warmup_count": calibration.warmup_count,
         "calibration": {

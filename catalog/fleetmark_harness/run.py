@@ -15,24 +15,17 @@ from fleetmark_harness.crosscheck import crosscheck
 from fleetmark_harness.exit_codes import JobError
 from fleetmark_harness.find_performance import find
 from fleetmark_harness.job import CROSSCHECK, FIND, PROFILE_OPS, JobSpec, read_job
-from fleetmark_harness.loadgen_test import Test, check_logs, read_settings
+from fleetmark_harness.loadgen_run import measure
 from fleetmark_harness.profile_pass import profile_operators
 from fleetmark_harness.progress import ProgressReporter
 from fleetmark_harness.results import (
-    Measured,
     peak_memory_bytes,
     result_document,
     write_result,
     write_samples,
 )
 from fleetmark_harness.run_size import RunSize, fitting_batch, run_size, time_left_ns
-from fleetmark_harness.settings import (
-    audit_config,
-    expected_samples,
-    server_rate,
-    user_conf,
-    wanted_of,
-)
+from fleetmark_harness.settings import server_rate, wanted_of
 from fleetmark_harness.sut import checked_answers, responses
 from fleetmark_harness.task import Task, empty_answers
 
@@ -89,7 +82,7 @@ def run(job: JobSpec, load: Load, progress: ProgressReporter) -> None:
     else:
         left_ns = time_left_ns(job.limit_s, time.monotonic() - began_s)
         size = _size(job, calibration, left_ns) if job.mode == "performance" else None
-        measured = _measure(loadgen, job, task, calibration, size, progress)
+        measured = measure(loadgen, job, task, calibration, size, progress, began_s)
     progress.report("write")
     write_samples(job, measured)
     document = result_document(job, adapter, measured, load_memory_bytes)
@@ -98,48 +91,6 @@ def run(job: JobSpec, load: Load, progress: ProgressReporter) -> None:
         progress.report("profile")
         document["operators"] = profile_operators(job, load, batch_size)
     write_result(job, document)
-
-
-def _measure(
-    loadgen: Any,
-    job: JobSpec,
-    task: Task,
-    calibration: Calibration,
-    size: RunSize | None,
-    progress: ProgressReporter,
-) -> Measured:
-    wanted = wanted_of(job)
-    table = job.profile_settings[job.scenario]
-    count = size.count if size is not None else None
-    text = user_conf(job.scenario, table, calibration, wanted, count)
-    audit = audit_config(job.audit) if job.audit else ""
-    settings = read_settings(loadgen, job, text)
-    accuracy_mode = job.mode == "accuracy"
-    expected = (
-        task.total_count if accuracy_mode else expected_samples(job.scenario, calibration, wanted)
-    )
-    total = task.total_count if accuracy_mode else wanted.min_duration_ms
-    test = Test(loadgen, job, task, calibration.batch_size, expected)
-
-    def done() -> int:
-        return test.answered if accuracy_mode else min(total, test.lasted_ms)
-
-    with progress.watching("run", done, total):
-        ran = test.run(settings, job.out, audit)
-    check_logs(job.out, accuracy=accuracy_mode)
-    return Measured(
-        query_count=ran.query_count,
-        sample_count=ran.sample_count,
-        samples=ran.samples,
-        calibration=calibration,
-        accuracy=task.score(test.answers) if accuracy_mode else None,
-        user_conf=text,
-        audit_config=audit,
-        start_unix_ns=ran.start_unix_ns,
-        duration_ns=ran.duration_ns,
-        short_batches=ran.short_batches,
-        size=size,
-    )
 
 
 def _batch_size(job: JobSpec, load: Load) -> int:

@@ -138,8 +138,12 @@ def expected_ms(calibration: Calibration, wanted: RequestedSettings) -> float:
     return wanted.target_latency_ms or calibration.latency_ns * _LATENCY_MARGIN / 1e6
 
 
-def retarget(settings: Any, scenario: str, target: float, batch_size: int) -> None:
+def retarget(
+    settings: Any, scenario: str, target: float, batch_size: int, minimum: int = 1
+) -> None:
     """Change the value that LoadGen expects: queries or samples per second, or ms per query.
+
+    `minimum` is the minimum number of samples in Offline.
 
     The effect equals that of `user_conf` with the same value in `RequestedSettings`. It is for all
     tests of a process after the first one, because a process can read user.conf only once.
@@ -149,7 +153,7 @@ def retarget(settings: Any, scenario: str, target: float, batch_size: int) -> No
     elif scenario == "Offline":
         settings.offline_expected_qps = rate = target * _RATE_MARGIN
         settings.min_query_count = offline_sample_count(
-            rate, int(settings.min_duration_ms), 1, batch_size
+            rate, int(settings.min_duration_ms), minimum, batch_size
         )
     elif scenario == "MultiStream":
         settings.multi_stream_expected_latency_ns = int(target * 1e6)

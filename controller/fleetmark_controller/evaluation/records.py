@@ -32,6 +32,7 @@ RESULT_SCHEMA: dict[str, Any] = {
         "computed_sample_count": _COUNT,
         "planned_count": _COUNT,
         "needed_count": _COUNT,
+        "repeated_tests": _COUNT,
         "nonfinite_outputs": {"type": ["boolean", "null"]},
         "warmup_count": _COUNT,
         "calibration": {
