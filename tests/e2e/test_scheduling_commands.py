@@ -89,7 +89,8 @@ def test_each_kind_of_waiting_says_why(fleet: Fleet) -> None:
     until_states(fleet, busy, "ACTIVE")
     queue = submit(fleet, "--fleet", "name=one", "--repeat", "2")
     job = jobs(fleet, busy)[0]["job_id"]
-    assert f"one runs job {job}; 1 queued job for it runs first" in shown(fleet, queue)
+    reason = f"one runs job {job}; 1 queued job for it runs first"
+    until(lambda: reason in shown(fleet, queue), "the wait reason")
     fleet.kill("two", signal.SIGKILL)
     until(lambda: fleet.presence("two") == "offline", "the end of its lease")
     away = submit(fleet, "--fleet", "name=two")

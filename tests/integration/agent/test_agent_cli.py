@@ -99,7 +99,16 @@ async def test_status_of_no_agent_and_of_a_running_one(
     assert (none["running"], none["attempts"], none["cache_bytes"]) == (False, [], 0)
     assert not (tmp_path / "none").exists()
     await agent.start()
-    values = json.loads(agent_command("status", "--json", "--home", str(agent.home)).stdout)
+
+    async def status() -> dict[str, Any]:
+        words = ("status", "--json", "--home", str(agent.home))
+        # In a thread: the controller, which runs in this loop, must be able to answer.
+        done = await asyncio.to_thread(agent_command, *words)
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    while not (values := await status())["connected"]:
+        await asyncio.sleep(0.05)
     assert (values["running"], values["connected"], values["name"]) == (True, True, "device")
     assert values["pid"] == agent.process.pid if agent.process else False
     await agent.end(signal.SIGKILL)

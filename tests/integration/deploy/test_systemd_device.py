@@ -154,17 +154,17 @@ def test_a_job_that_the_kernel_kills_for_its_memory_takes_no_agent_with_it(
 
 
 def test_an_upgrade_restarts_it_as_the_same_device(
-    dut: SystemdDevice, fleet: Fleet, kit: Path, python: str, tmp_path: Path
+    device: SystemdDevice, fleet: Fleet, kit: Path, python: str, tmp_path: Path
 ) -> None:
-    device = fleet.query("SELECT device_id FROM devices WHERE name = 'device'")
+    enrolled = fleet.query("SELECT device_id FROM devices WHERE name = 'device'")
     newer = another_wheel(wheel_of(kit), tmp_path, "0.2.1")
-    dut.copy(newer, f"/srv/{newer.name}")
-    before = dut.show(UNIT, "MainPID")
-    install(dut, "--wheel", f"/srv/{newer.name}", "--python", python)
-    until(lambda: dut.show(UNIT, "MainPID") not in ("0", before), "the new agent")
-    assert dut.ask("agent", "--version") == "fleetmark agent 0.2.1"
+    device.copy(newer, f"/srv/{newer.name}")
+    before = device.show(UNIT, "MainPID")
+    install(device, "--wheel", f"/srv/{newer.name}", "--python", python)
+    until(lambda: device.show(UNIT, "MainPID") not in ("0", before), "the new agent")
+    assert device.ask("agent", "--version") == "fleetmark agent 0.2.1"
     until(lambda: fleet.presence("device") == "online", "the new agent")
-    assert fleet.query("SELECT device_id FROM devices WHERE name = 'device'") == device
+    assert fleet.query("SELECT device_id FROM devices WHERE name = 'device'") == enrolled
 
 
 def test_purging_leaves_nothing(device: SystemdDevice) -> None:
