@@ -85,7 +85,7 @@ def supervisor(fleet: FaultyFleet, chance: random.Random) -> None:
         victim.kill()
 
 
-@fault("job killed", logged=r"killed by signal 9", duration_s=3.0)
+@fault("job killed", logged=r"killed by SIGKILL", duration_s=3.0)
 def job(fleet: FaultyFleet, chance: random.Random) -> None:
     name, *_ = fleet.await_state("RUNNING")
     time.sleep(chance.uniform(0, 0.6))
