@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from fleetmark_agent.config.settings import AgentSettings
 from fleetmark_core.device_names import RULE, is_device_name
 from fleetmark_core.log_format import LOG_FORMATS
-from fleetmark_core.network_address import split_address
 from fleetmark_core.regular_file import read_regular
 from fleetmark_core.sandbox_levels import LEVELS
+from fleetmark_core.tunnel_address import split_address
 from fleetmark_protos.channel import DEFAULT_PORT
 
 _MAX_TOKEN_BYTES = 64 << 10
@@ -123,7 +123,7 @@ def _address(value: object) -> str:
     except ValueError as error:
         raise ValueError(
             f"{value!r} is not HOST:PORT, for example 127.0.0.1:{DEFAULT_PORT} or"
-            f" [fd00::1]:{DEFAULT_PORT}"
+            f" [fd00::1]:{DEFAULT_PORT}, or unix:/FOLDER:PORT of a tunnel"
         ) from error
     return str(value)
 
@@ -213,7 +213,7 @@ def _seconds(lowest: float, highest: float) -> Check:
 
 
 KEYS: dict[str, Check] = {
-    "controller": Check(_address, "HOST:PORT, an IPv6 host in brackets"),
+    "controller": Check(_address, "HOST:PORT, an IPv6 host in brackets; or unix:/FOLDER:PORT"),
     "name": Check(_name, RULE),
     "labels": Check(_labels, "table of texts"),
     "cache_limit_bytes": _whole(0),

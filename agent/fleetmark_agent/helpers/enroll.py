@@ -29,9 +29,9 @@ from fleetmark_agent.state.identity import ACTIVE, CA, CERTIFICATE, KEY, PENDING
 from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.device_keys import key_fingerprint, make_key, signing_request
 from fleetmark_core.errors import ErrorKind, FleetmarkError
-from fleetmark_core.network_address import join_address, split_address
 from fleetmark_core.regular_file import read_regular
 from fleetmark_core.retry import Backoff, ReasonThrottle
+from fleetmark_core.tunnel_address import grpc_target, join_address, split_address
 from fleetmark_protos.channel import client_options
 from fleetmark_protos.status import from_rpc_error
 from fleetmark_protos.token import EnrollmentToken, TokenError, parse_token
@@ -140,7 +140,7 @@ class _EnrollmentAttempt:
         host, port = split_address(typed)
         ca = trusted_ca(host, known.entry_port, known.ca_sha256, typed=typed)
         with grpc.secure_channel(
-            join_address(host, known.entry_port),
+            grpc_target(join_address(host, known.entry_port)),
             grpc.ssl_channel_credentials(ca),
             options=client_options(),
         ) as channel:

@@ -15,7 +15,7 @@ from cryptography import x509
 
 from fleetmark_core.device_keys import crypto_errors
 from fleetmark_core.errors import ErrorKind, FleetmarkError
-from fleetmark_core.network_address import join_address
+from fleetmark_core.tunnel_address import connect, join_address
 from fleetmark_protos.channel import SERVER_NAME
 from fleetmark_protos.status import unresolved_error
 
@@ -121,7 +121,7 @@ def fetch_chain(host: str, port: int) -> list[bytes]:
     context.set_alpn_protocols(["h2"])
     bare = host.strip("[]")
     with (
-        socket.create_connection((bare, port), timeout=_TIMEOUT_S) as raw,
+        connect(bare, port, _TIMEOUT_S) as raw,
         context.wrap_socket(raw, server_hostname=SERVER_NAME) as secured,
     ):
         return _chain(secured)

@@ -19,6 +19,7 @@ from fleetmark_agent.session.messages import (
     ControllerMessage,
 )
 from fleetmark_agent.state.identity import Tls
+from fleetmark_core.tunnel_address import grpc_target
 from fleetmark_protos.channel import client_options
 
 CALL_TIMEOUT_S = 30.0
@@ -35,13 +36,15 @@ class GrpcTransport:
         self.address = address
         self._identity = identity
         self._closing: set[asyncio.Future[None]] = set()
-        self._channel = open_channel(address, identity())
+        self._target = grpc_target(address)
+        self._channel = open_channel(self._target, identity())
         self._stubs = grpc_codec.Stubs(self._channel)
 
     def renew(self) -> None:
         """Use the currently stored identity for new calls; running calls may finish."""
         old = self._channel
-        self._channel = open_channel(self.address, self._identity())
+        self._target = grpc_target(self.address)
+        self._channel = open_channel(self._target, self._identity())
         self._stubs = grpc_codec.Stubs(self._channel)
         closing = asyncio.ensure_future(old.close(_OLD_CALLS_S))
         self._closing.add(closing)
@@ -49,6 +52,8 @@ class GrpcTransport:
 
     async def connect(self) -> Stream:
         """Open a session stream; see `Transport`."""
+        if grpc_target(self.address) != self._target:
+            self.renew()  # the tunnel was opened again, on another port
         return _GrpcStream(self._stubs, self.address)
 
     async def download(self, sha256: str, offset: int, attempt: AttemptRef) -> AsyncIterator[bytes]:
@@ -141,10 +146,10 @@ class _GrpcStream:
         self._call.cancel()
 
 
-def open_channel(address: str, identity: Tls) -> grpc.aio.Channel:
-    """Create a channel with mutual TLS; one CA issues both certificates.
+def open_channel(target: str, identity: Tls) -> grpc.aio.Channel:
+    """Create a channel with mutual TLS to a gRPC target; one CA issues both certificates.
 
     This is the only place where the agent creates a channel with its identity.
     """
     credentials = grpc.ssl_channel_credentials(identity.ca, identity.key, identity.certificate)
-    return grpc.aio.secure_channel(address, credentials, options=client_options())
+    return grpc.aio.secure_channel(target, credentials, options=client_options())

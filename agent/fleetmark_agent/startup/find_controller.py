@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 
-from fleetmark_core.network_address import split_address
+from fleetmark_core.tunnel_address import connect, split_address
 
 _COMMAND = (sys.executable, "-I", "-m", "fleetmark_agent.startup.mdns_browse")
 _LIMIT_S = 20.0
@@ -15,9 +14,9 @@ _REACH_S = 1.0
 
 
 def is_reachable(address: str) -> bool:
-    """Return whether HOST:PORT accepts connections."""
+    """Return whether an address, HOST:PORT or that of a tunnel, accepts connections."""
     try:
-        socket.create_connection(split_address(address), timeout=_REACH_S).close()
+        connect(*split_address(address), _REACH_S).close()
     except (OSError, ValueError):
         return False
     return True

@@ -25,8 +25,8 @@ from fleetmark_agent.state.identity import (
 )
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.log import get_logger
-from fleetmark_core.network_address import split_address
 from fleetmark_core.retry import Backoff, ReasonThrottle
+from fleetmark_core.tunnel_address import split_address
 from fleetmark_protos.channel import DEFAULT_PORT
 from fleetmark_protos.token import TokenError, parse_token
 

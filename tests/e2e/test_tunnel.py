@@ -1,0 +1,130 @@
+"""A device that reaches its controller only through an SSH tunnel, with a real OpenSSH."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fleetmark_agent.startup.find_controller import is_reachable
+from tests.support import noop_benchmark as toy
+from tests.support.processes import Fleet, fleet_in, free_port, until
+
+SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(
+        not (SSHD and shutil.which("ssh")) or os.getuid() != 0,
+        reason="needs OpenSSH's server and client, and root to start the server",
+    ),
+]
+
+
+class SshServer:
+    """A server on loopback that accepts one key, and connections to it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, free_port()
+        folder.mkdir()
+        for name in ("host", "user"):
+            words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
+            subprocess.run(words, check=True)
+        shutil.copy(folder / "user.pub", folder / "authorized_keys")
+        Path("/run/sshd").mkdir(exist_ok=True)  # where the server separates its privileges
+        host_key = (folder / "host.pub").read_text()
+        (folder / "known_hosts").write_text(f"[127.0.0.1]:{self.port} {host_key}")
+        (folder / "sshd_config").write_text(
+            f"ListenAddress 127.0.0.1:{self.port}\n"
+            f"HostKey {folder}/host\n"
+            f"AuthorizedKeysFile {folder}/authorized_keys\n"
+            "PidFile none\nUsePAM no\nStrictModes no\nPermitRootLogin yes\n"
+        )
+        command = [str(SSHD), "-D", "-e", "-f", str(folder / "sshd_config")]
+        with (folder / "sshd.log").open("wb") as log:
+            self._server = subprocess.Popen(command, stdout=log, stderr=log)
+        self._tunnel: subprocess.Popen[bytes] | None = None
+        until(lambda: is_reachable(f"127.0.0.1:{self.port}"), "the SSH server")
+
+    def forward(self, *forwards: str) -> None:
+        """Connect, and forward ports of the device until `cut`."""
+        options = [
+            *("-F", "none", "-i", str(self.folder / "user"), "-p", str(self.port), "-N"),
+            *("-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"),
+            *("-o", f"UserKnownHostsFile={self.folder / 'known_hosts'}"),
+            *("-o", "ExitOnForwardFailure=yes"),
+        ]
+        for one in forwards:
+            options += ["-R", one]
+        self._tunnel = subprocess.Popen(["ssh", *options, f"{getpass.getuser()}@127.0.0.1"])
+
+    def cut(self) -> None:
+        """Kill the connection."""
+        if self._tunnel is not None:
+            self._tunnel.kill()
+            self._tunnel.wait()
+
+    def stop(self) -> None:
+        self.cut()
+        self._server.kill()
+        self._server.wait()
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    with fleet_in(tmp_path / "fleet") as fleet:
+        fleet.start_controller("--catalog", str(toy.make_catalog(tmp_path / "catalog")))
+        yield fleet
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[SshServer]:
+    server = SshServer(tmp_path / "ssh")
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def submit(fleet: Fleet, duration_s: float) -> str:
+    words = ("--param", f"marks={fleet.folder / 'marks'}", "--param", f"duration_s={duration_s}")
+    done = fleet.run("schedule", "toy", *words, "--json")
+    assert done.returncode == 0, done.stderr
+    return str(json.loads(done.stdout)["campaign_id"])
+
+
+def test_an_agent_enrolls_and_works_through_a_tunnel(
+    fleet: Fleet, server: SshServer, tmp_path: Path
+) -> None:
+    port = int(fleet.address.rpartition(":")[2])
+    tunnel = tmp_path / "tunnel"
+    first, second = tmp_path / "t1", tmp_path / "t2"
+    for folder in (first, second):
+        folder.mkdir(mode=0o700)
+    tunnel.symlink_to(first)
+    controller = [f"127.0.0.1:{number}" for number in (port, port + 1)]
+    server.forward(*(f"{first}/{place[10:]}.sock:{place}" for place in controller))
+    until((first / f"{port + 1}.sock").exists, "the tunnel")
+    fleet.start_agent("one", address=f"unix:{tunnel}:{port}")
+    campaign = submit(fleet, 3)
+    running = "SELECT count(*) FROM jobs WHERE state = 'ACTIVE'"
+    until(lambda: fleet.query(running) == [(1,)], "the run")
+
+    # The connection is lost in the middle of the run. The next one has other ports: those of
+    # loopback, as a server without UNIX sockets forwards them.
+    server.cut()
+    others = [free_port(), free_port()]
+    pairs = list(zip(others, controller, strict=True))
+    server.forward(*(f"127.0.0.1:{other}:{place}" for other, place in pairs))
+    for other, place in pairs:
+        (second / f"{place[10:]}.port").write_text(str(other))
+    new = tmp_path / "tunnel.new"
+    new.symlink_to(second)
+    new.replace(tunnel)
+    ended = f"SELECT state, attempts FROM jobs WHERE campaign_id = '{campaign}'"
+    until(lambda: fleet.query(ended) == [("SUCCEEDED", 1)], "the result")
