@@ -11,7 +11,6 @@ under LoadGen then also has service times, which separate the time in the queue 
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable
@@ -30,6 +29,7 @@ from fleetmark_harness.loadgen_test import (
     ObservedTest,
     Test,
     check_logs,
+    read_details,
     read_settings,
 )
 from fleetmark_harness.native_tool import (
@@ -156,7 +156,7 @@ class _Blocks:
         one = Test(*parts, timed=self._server)
         self.last = ran = one.run(self._settings, folder)
         check_logs(folder, accuracy=False)
-        logged = _logged(folder.joinpath(DETAIL).read_bytes())
+        logged = read_details(folder / DETAIL)
         try:
             if self._offline:
                 total_ns = float(ran.samples.max())
@@ -282,13 +282,3 @@ def _tool(job: JobSpec, adapter: Adapter, batch_size: int) -> tuple[NativeTool |
 
 def _native(tool: NativeTool, job: JobSpec, calls: int, block_s: float) -> dict[str, float]:
     return {"native_ns": run_tool(tool, job.input("model"), job.parameters, calls, block_s)}
-
-
-def _logged(detail: bytes) -> dict[str, Any]:
-    prefix = b":::MLLOG "
-    values: dict[str, Any] = {}
-    for line in detail.splitlines():
-        if line.startswith(prefix):
-            entry = json.loads(line[len(prefix) :])
-            values.setdefault(entry["key"], entry["value"])
-    return values

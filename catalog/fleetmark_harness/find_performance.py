@@ -11,7 +11,6 @@ they say why.
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable
@@ -30,6 +29,7 @@ from fleetmark_harness.loadgen_test import (
     ObservedTest,
     Test,
     check_logs,
+    read_details,
     read_settings,
 )
 from fleetmark_harness.progress import ProgressReporter
@@ -224,12 +224,7 @@ def outcome(detail: Path, scenario: str, target: float) -> SearchTrial:
     Raises:
         JobError: LOADGEN_FAILED: a value is missing.
     """
-    prefix = b":::MLLOG "
-    lines = [line for line in detail.read_bytes().splitlines() if line.startswith(prefix)]
-    values: dict[str, Any] = {}
-    for line in lines:
-        entry = json.loads(line[len(prefix) :])
-        values.setdefault(entry["key"], entry["value"])
+    values = read_details(detail)
     try:
         name, factor = _MEASURED[scenario]
         per_query = "generated_samples_per_query" if scenario == "Offline" else ""

@@ -1,4 +1,4 @@
-"""The LoadGen test of a job in mode performance, accuracy or of a compliance test.
+"""Runs the LoadGen test of a job in mode performance, in mode accuracy, or of a compliance test.
 
 LoadGen creates its queries before a performance test, from the latency or rate that the calibration
 measured. If the device becomes much faster afterwards, because another load ended or its clock
@@ -8,7 +8,6 @@ repeated with the speed that it measured; only the last test is the result.
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from dataclasses import replace
@@ -17,7 +16,14 @@ from typing import Any
 
 from fleetmark_harness.calibrate import Calibration
 from fleetmark_harness.job import JobSpec
-from fleetmark_harness.loadgen_test import DETAIL, ObservedTest, Test, check_logs, read_settings
+from fleetmark_harness.loadgen_test import (
+    DETAIL,
+    ObservedTest,
+    Test,
+    check_logs,
+    read_details,
+    read_settings,
+)
 from fleetmark_harness.progress import ProgressReporter
 from fleetmark_harness.results import Measured
 from fleetmark_harness.run_size import RunSize, time_left_ns
@@ -35,8 +41,9 @@ from fleetmark_harness.task import Task
 MAX_TESTS = 3
 # The next test expects a speed this much above the measured one.
 _SPEED_MARGIN = 1.25
-# A repeated test takes at most this many times the minimum duration.
-_LONGEST = 2.0
+# A test is repeated only if this many times the minimum duration is left. The margins make the next
+# test longer than the minimum duration.
+_LEFT_DURATIONS = 2.0
 
 
 def measure(
@@ -136,16 +143,12 @@ def _may_repeat(job: JobSpec, wanted: RequestedSettings, began_s: float) -> bool
     if (wanted.target_qps if job.scenario == "Offline" else wanted.target_latency_ms) is not None:
         return False
     left_ns = time_left_ns(job.limit_s, time.monotonic() - began_s)
-    return left_ns >= _LONGEST * wanted.min_duration_ms * 1e6
+    return left_ns >= _LEFT_DURATIONS * wanted.min_duration_ms * 1e6
 
 
 def is_too_short(folder: Path) -> bool:
     """Return whether LoadGen reports that the test ended before its minimum duration."""
-    prefix = b":::MLLOG "
-    for line in (folder / DETAIL).read_bytes().splitlines():
-        if b"result_min_duration_met" in line and line.startswith(prefix):
-            return json.loads(line[len(prefix) :])["value"] is False
-    return False
+    return read_details(folder / DETAIL).get("result_min_duration_met") is False
 
 
 def faster(scenario: str, calibration: Calibration, ran: ObservedTest) -> Calibration:

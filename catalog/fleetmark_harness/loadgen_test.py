@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import time
@@ -173,6 +174,22 @@ def _audited(folder: Path, text: str) -> Iterator[None]:
     finally:
         os.chdir(before)
         path.unlink(missing_ok=True)
+
+
+def read_details(detail: Path) -> dict[str, Any]:
+    """Return the first value of each key in LoadGen's detail log.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: a line is not valid.
+    """
+    prefix = b":::MLLOG "
+    values: dict[str, Any] = {}
+    for line in detail.read_bytes().splitlines():
+        if line.startswith(prefix):
+            entry = json.loads(line[len(prefix) :])
+            values.setdefault(entry["key"], entry["value"])
+    return values
 
 
 def check_logs(out: Path, *, accuracy: bool) -> None:
