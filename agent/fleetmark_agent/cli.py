@@ -35,7 +35,11 @@ def _labels(_context: click.Context, _parameter: click.Parameter, values: tuple[
 
 
 @command.command()
-@click.option("--controller", metavar="HOST:PORT", help="Address of the controller.")
+@click.option(
+    "--controller",
+    metavar="HOST:PORT",
+    help="Address of the controller, or unix:/FOLDER:PORT of a tunnel to it.",
+)
 @click.option("--token", metavar="T", help="Enrollment token, for a device that is not enrolled.")
 @click.option("--token-file", metavar="FILE", help="File with the enrollment token.")
 @click.option(

@@ -8,16 +8,15 @@ again makes a new folder and then replaces the link /FOLDER, so the address stay
 
 from __future__ import annotations
 
-import re
 import socket
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 from fleetmark_core import network_address
 from fleetmark_core.regular_file import read_regular
 
 PREFIX = "unix:"
-_FOLDER = re.compile(r"/[^\s\[\]:]*")
 _MAX_PORT_FILE_BYTES = 16
 
 
@@ -39,7 +38,8 @@ def split_address(text: str) -> tuple[str, int]:
     if not text.startswith(PREFIX):
         return network_address.split_address(text)
     folder, _, port = text.removeprefix(PREFIX).rpartition(":")
-    if not _FOLDER.fullmatch(folder) or ".." in folder.split("/"):
+    is_path = folder.startswith("/") and folder.isprintable() and ".." not in folder.split("/")
+    if not is_path or any(sign in folder for sign in "[]:"):
         raise ValueError(f"{text!r} is not unix:/FOLDER:PORT")
     return PREFIX + folder, network_address.split_address(f"tunnel:{port}")[1]
 
@@ -103,5 +103,5 @@ def grpc_target(address: str) -> str:
     except OSError:
         place = Endpoint(f"{host.removeprefix(PREFIX)}/{port}.sock")
     if place.path:
-        return PREFIX + place.path
+        return PREFIX + quote(place.path)  # gRPC parses the target as a URI
     return network_address.join_address(place.host, place.port)

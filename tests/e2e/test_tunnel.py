@@ -102,7 +102,7 @@ def test_an_agent_enrolls_and_works_through_a_tunnel(
     fleet: Fleet, server: SshServer, tmp_path: Path
 ) -> None:
     port = int(fleet.address.rpartition(":")[2])
-    tunnel = tmp_path / "tunnel"
+    tunnel = tmp_path / "tunnel 50%"  # gRPC parses a target as a URI
     first, second = tmp_path / "t1", tmp_path / "t2"
     for folder in (first, second):
         folder.mkdir(mode=0o700)

@@ -39,7 +39,13 @@ def test_other_addresses_stay_as_they_are() -> None:
     "text",
     [
         *("unix:", "unix:/run", "unix:run:7117", "unix:/run:0", "unix:/run:x", "unix:/run:65536"),
-        *("unix:/a b:7117", "unix:/run/../etc:7117", "unix:/run\n:7117", "unix::7117"),
+        *(
+            "unix:/a\0b:7117",
+            "unix:/a[b]:7117",
+            "unix:/run/../etc:7117",
+            "unix:/run\n:7117",
+            "unix::7117",
+        ),
     ],
 )
 def test_other_texts_are_refused(text: str) -> None:
@@ -54,6 +60,11 @@ def test_no_text_makes_it_fail_otherwise(text: str) -> None:
     except ValueError:
         return
     assert host.startswith("unix:/") and 0 < port < 65536
+
+
+def test_signs_of_a_uri_in_a_folder_are_quoted_for_grpc() -> None:
+    target = grpc_target("unix:/a b/50%/é#?:7117")
+    assert target == "unix:/a%20b/50%25/%C3%A9%23%3F/7117.sock"
 
 
 def test_a_tunnel_has_a_socket_or_a_port(tmp_path: Path) -> None:
