@@ -35,6 +35,7 @@ class Execution:
         self.device_lock = device_lock
         self.trace = trace
         self._child: subprocess.Popen[bytes] | None = None
+        self._sampler_pipe: int | None = None
 
     async def take_locks(self) -> tuple[int, int]:
         """Wait until the device is free, then lock it for the attempt.
@@ -58,13 +59,18 @@ class Execution:
     async def start(self, spec: dict[str, object], command: list[str]) -> None:
         """Start the supervisor, which takes over the locks named in `spec`.
 
+        It starts the job when `start_telemetry` has been called and the first readings are taken.
+
         Raises:
             Refusal: the supervisor did not start; no process of the job runs.
             OSError: its files cannot be written.
         """
-        descriptors = (int(str(spec["lock_fd"])), int(str(spec["alive_fd"])))
+        descriptors = [int(str(spec["lock_fd"])), int(str(spec["alive_fd"]))]
         try:
-            write_atomic(self.workspace.spec, json.dumps(spec).encode())
+            sampler_fd, self._sampler_pipe = os.pipe2(os.O_CLOEXEC)
+            descriptors.append(sampler_fd)
+            values = {**spec, "sampler_fd": sampler_fd}
+            write_atomic(self.workspace.spec, json.dumps(values).encode())
             with self.workspace.complaints.open("wb") as complaints:
                 # Not asyncio's subprocess, which kills its children when the event loop ends.
                 self._child = subprocess.Popen(  # noqa: ASYNC220
@@ -77,6 +83,9 @@ class Execution:
                     pass_fds=descriptors,
                     start_new_session=True,
                 )
+        except BaseException:
+            self._close_sampler_pipe()
+            raise
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
@@ -86,6 +95,7 @@ class Execution:
         if line == supervisor.STARTED_WORD or self.workspace.was_started:
             return
         await self._reap()
+        self._close_sampler_pipe()
         lines = (
             read_regular(self.workspace.complaints).decode(errors="replace").strip().splitlines()
         )
@@ -98,8 +108,8 @@ class Execution:
 
         A run without telemetry is still a run.
         """
-        pid = self._pid()
-        if pid is None:
+        pid, ready_fd = self._pid(), self._sampler_pipe
+        if pid is None or ready_fd is None:
             return
         values = {
             "pid": pid,
@@ -110,6 +120,7 @@ class Execution:
             "root": settings.system_root,
             "energy_input": settings.energy_input,
             "cores": cores,
+            "ready_fd": ready_fd,
         }
         command = [sys.executable, "-I", "-m", "fleetmark_agent.runner.telemetry.sampler"]
         with suppress(OSError):
@@ -122,8 +133,15 @@ class Execution:
                 stderr=subprocess.DEVNULL,
                 env=_CLEAN,
                 cwd="/",
+                pass_fds=(ready_fd,),
                 start_new_session=True,
             )
+        self._close_sampler_pipe()
+
+    def _close_sampler_pipe(self) -> None:
+        if self._sampler_pipe is not None:
+            os.close(self._sampler_pipe)
+            self._sampler_pipe = None
 
     async def finished(self) -> None:
         """Wait until no process of the job runs and the device is free.

@@ -19,6 +19,7 @@ import ctypes
 import fcntl
 import json
 import os
+import select
 import selectors
 import signal
 import sys
@@ -47,6 +48,8 @@ _SPAWN_FAILED = 127
 _SIGNALED = 128
 _OUTCOME_BYTES = 1024
 _FIRST_LOOK_S, _LOOK_S = 0.1, 1.0
+SAMPLER_WAIT_S = 10
+"""Maximum time that a job waits for the first telemetry; slow devices need about 2 s."""
 _LOOK_SHARE = 0.01
 """Maximum share of one core that is spent on checking limits."""
 
@@ -80,6 +83,8 @@ class Spec:
             `scratch_bytes` of the folders `scratch`; 0 for no limit.
         scratch: the folders to which `scratch_bytes` applies.
         cores: the cores on which the job runs; empty for all.
+        sampler_fd: inherited pipe that is written to or closed once the first telemetry is read;
+            the job starts then. -1 if nothing is sampled.
     """
 
     def __init__(self, values: dict[str, object]) -> None:
@@ -106,6 +111,7 @@ class Spec:
         self.limits = {name: int(str(limit)) for name, limit in limits.items()}
         self.scratch = [str(path) for path in _list(values.get("scratch", []))]
         self.cores = [int(str(core)) for core in _list(values.get("cores", []))]
+        self.sampler_fd = int(str(values.get("sampler_fd", -1)))
 
 
 def command(spec: str) -> list[str]:
@@ -174,6 +180,7 @@ class Supervisor:
         """Run the job; return this process's exit code. The outcome file has the job's result."""
         process_tree.become_subreaper()
         self._trace("started")
+        self._await_sampler()
         self.started_unix_ns, self.started_ns = time.time_ns(), time.monotonic_ns()
         self.kills = resource_usage.oom_kills(self._memory_groups())
         self._spawn()
@@ -187,6 +194,19 @@ class Supervisor:
         return 0
 
     # --- the job ---
+
+    def _await_sampler(self) -> None:
+        """Wait for the first telemetry, so that readings cover the job from its beginning.
+
+        A sampler that failed closes the pipe. A job without telemetry is still a job.
+        """
+        if self.spec.sampler_fd < 0:
+            return
+        ready = select.poll()
+        for descriptor in (self.spec.sampler_fd, self.wake_read):
+            ready.register(descriptor, select.POLLIN)
+        ready.poll(1000 * SAMPLER_WAIT_S)
+        os.close(self.spec.sampler_fd)
 
     def _spawn(self) -> None:
         spec = self.spec

@@ -98,8 +98,10 @@ async def test_a_cancelled_job_sets_back(
     controller.offer(order)
     await running(controller, device, tuned)
     controller.order_stop((order.job_id, order.epoch))
-    for _ in range(200):
-        if governors(device) == ["powersave", "schedutil"]:
+    # The list of changed settings goes last, when they are restored.
+    for _ in range(400):
+        if not (tuned.home / "tuning.json").exists():
             break
         await asyncio.sleep(0.05)
     assert not (tuned.home / "tuning.json").exists()
+    assert governors(device) == ["powersave", "schedutil"]

@@ -61,7 +61,7 @@ class Bench:
         path.write_text(json.dumps(spec))
         self.process = subprocess.Popen(
             supervisor.command(str(path)),
-            pass_fds=(lock, alive),
+            pass_fds=(lock, alive, *([changes["sampler_fd"]] if "sampler_fd" in changes else [])),
             start_new_session=True,
             stdout=subprocess.PIPE,
             env={},
@@ -104,6 +104,34 @@ def alive(pid: int) -> bool:
     except FileNotFoundError:
         return False
     return state != "Z"
+
+
+@pytest.mark.parametrize("ending", ["written", "closed"])
+def test_a_job_waits_for_the_first_telemetry(bench: Bench, ending: str) -> None:
+    sampler_fd, ready_fd = os.pipe2(os.O_CLOEXEC)
+    bench.start("", sampler_fd=sampler_fd)
+    os.close(sampler_fd)
+    until((bench.folder / "trace.jsonl").exists)
+    time.sleep(0.3)
+    assert bench.trace() == ["started"]
+    ready_unix_ns = time.time_ns()
+    if ending == "written":
+        os.write(ready_fd, b"1")
+    os.close(ready_fd)
+    assert bench.end()["started_unix_ns"] >= ready_unix_ns
+
+
+def test_a_stop_does_not_wait_for_telemetry(bench: Bench) -> None:
+    sampler_fd, ready_fd = os.pipe2(os.O_CLOEXEC)
+    bench.start("import time; time.sleep(60)", sampler_fd=sampler_fd)
+    os.close(sampler_fd)
+    until((bench.folder / "trace.jsonl").exists)
+    began = time.monotonic()
+    assert bench.process is not None
+    bench.process.terminate()
+    assert bench.end()["outcome"] == "stopped"
+    assert time.monotonic() - began < supervisor.SAMPLER_WAIT_S
+    os.close(ready_fd)
 
 
 def test_a_job_that_ends_by_itself(bench: Bench) -> None:

@@ -9,7 +9,8 @@ figures. If the device measures its power, a second file gets those readings at 
 
 SPEC is a JSON file: `pid` of the supervisor, `interval_s`, `rows` and `power` (the files to append
 to), `root` below which the device's files are read, `energy_input` (the sensor of the whole device,
-if known), `cores` (on which to run), `lock` (held as long as this process may write).
+if known), `cores` (on which to run), `lock` (held as long as this process may write), `ready_fd`
+(inherited pipe, closed after the first readings; the job starts then).
 """
 
 from __future__ import annotations
@@ -194,6 +195,7 @@ def main(spec_path: str) -> int:
         due = row_due = time.monotonic()
         modes = 0
         running = True
+        ready_fd: int | None = int(spec["ready_fd"])
         while running:
             # Check before sampling, so that one more sample follows the job's end and covers its
             # last interval.
@@ -208,6 +210,9 @@ def main(spec_path: str) -> int:
                     if len(sampler.power_modes) > modes:
                         modes = len(sampler.power_modes)
                         file.write(json.dumps({"power_modes": sampler.power_modes}) + "\n")
+            if ready_fd is not None:
+                os.close(ready_fd)
+                ready_fd = None
             due = max(due + pause_s, time.monotonic())
             if running:
                 time.sleep(max(0.0, due - time.monotonic()))
