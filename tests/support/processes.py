@@ -18,17 +18,21 @@ from pathlib import Path
 from tests.support.log_lines import LogLine, parse_log
 
 BIN = Path(sys.executable).parent
+BYTECODE = Path(sys.prefix) / "test-bytecode"
 PATIENCE_S = 120.0
 
 
 def environment() -> dict[str, str]:
-    """Like a fresh user's, with no home that could be written to."""
+    """Like a fresh user's, with no home that could be written to.
+
+    As in an installed package, each module is compiled once, but not beside the sources.
+    """
     kept = {
         name: value
         for name, value in os.environ.items()
         if name.startswith(("PIP_", "SSL_", "LANG", "LC_", "PATH", "TMP"))
     }
-    return {**kept, "HOME": "/dev/null", "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**kept, "HOME": "/dev/null", "PYTHONPYCACHEPREFIX": str(BYTECODE)}
 
 
 _PORTS = count(20200 + os.getpid() % 550 * 20, 2)

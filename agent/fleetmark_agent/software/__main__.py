@@ -75,12 +75,19 @@ def _sweep(folder: Path) -> None:
 
 
 def _be_modest() -> None:
-    """Limit the resources of this process and its children, and end it with its parent."""
+    """Limit the resources of this process and its children, and end it with its parent.
+
+    Where Linux schedules sessions as groups, the nice value of a process counts only within its
+    session; /proc/self/autogroup has that of the session (sched(7)).
+    """
     import resource
 
     process_tree.become_subreaper()
     with contextlib.suppress(OSError):
         os.nice(_NICE)
+    with contextlib.suppress(OSError):
+        os.setsid()
+        Path("/proc/self/autogroup").write_text(str(_NICE))
     for limit, value in (
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, _MAX_FILE_BYTES),

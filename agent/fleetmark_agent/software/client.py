@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 
@@ -13,6 +14,8 @@ COMMAND = (sys.executable, "-I", "-m", "fleetmark_agent.software")
 """Command of the helper, which prints a `DetectedSoftware` as JSON."""
 TIME_LIMIT_S = 180.0
 """A helper that exceeds this limit is killed; its own limits end its programs much earlier."""
+GRACE_S = 10.0
+"""Time that a helper gets to end its programs."""
 
 
 def detect_in_child() -> DetectedSoftware:
@@ -22,11 +25,25 @@ def detect_in_child() -> DetectedSoftware:
         FleetmarkError: the helper failed.
     """
     try:
-        done = subprocess.run(COMMAND, check=False, capture_output=True, timeout=TIME_LIMIT_S)
-        if done.returncode == 0:
-            return parse_trusted(DetectedSoftware, done.stdout, "software")
-        error_text = last_line(done.stderr.decode(errors="replace"))
-        what = error_text or f"exit code {done.returncode}"
+        code, out, errors = _run()
+        if code == 0:
+            return parse_trusted(DetectedSoftware, out, "software")
+        what = last_line(errors.decode(errors="replace")) or f"exit code {code}"
     except (subprocess.TimeoutExpired, FleetmarkError) as error:
         what = str(error)
     raise FleetmarkError(ErrorKind.INTERNAL, f"software detection failed: {what}")
+
+
+def _run() -> tuple[int, bytes, bytes]:
+    """Run the helper, and end it if this process is interrupted: it has its own session."""
+    with subprocess.Popen(COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as helper:
+        try:
+            out, errors = helper.communicate(timeout=TIME_LIMIT_S)
+        except BaseException:
+            # On SIGTERM it ends its own children first.
+            helper.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                helper.wait(GRACE_S)
+            helper.kill()
+            raise
+    return helper.returncode, out, errors

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fleetmark_agent.software import detection_cache
-from fleetmark_agent.software.client import COMMAND, TIME_LIMIT_S
+from fleetmark_agent.software.client import COMMAND, GRACE_S, TIME_LIMIT_S
 from fleetmark_agent.software.models import DetectedSoftware, DetectionStatus, last_line
 from fleetmark_core.errors import FleetmarkError
 from fleetmark_core.log import get_logger
@@ -21,7 +21,6 @@ from fleetmark_core.serde import parse_trusted
 log = get_logger(__name__)
 
 _SETTLE_S = 5.0
-_GRACE_S = 10.0
 
 
 class DetectionSchedule:
@@ -147,7 +146,7 @@ async def _ended(process: asyncio.subprocess.Process) -> None:
         return
     _end(process)
     try:
-        await asyncio.wait_for(asyncio.shield(process.wait()), _GRACE_S)
+        await asyncio.wait_for(asyncio.shield(process.wait()), GRACE_S)
     except asyncio.TimeoutError:
         with contextlib.suppress(ProcessLookupError):
             process.kill()

@@ -6,11 +6,13 @@ import os
 import selectors
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fleetmark_core import process_tree
 
@@ -19,6 +21,11 @@ KEPT_BYTES = 64 * 1024
 MAX_BYTES = 16 * 1024 * 1024
 """A program that writes more than this is killed."""
 _LOOK_S = 0.05
+# Linux gives each session its own share of the CPU, so a program in a new session would run with
+# full priority. The helper that calls this has neither terminal nor a session with others.
+_OWN_GROUP: dict[str, Any] = (
+    {"process_group": 0} if sys.version_info >= (3, 11) else {"start_new_session": True}
+)
 _stopping = threading.Event()
 
 
@@ -51,7 +58,7 @@ def run(
             stderr=subprocess.PIPE,
             env=dict(environment),
             cwd=folder,
-            start_new_session=True,
+            **_OWN_GROUP,
         )
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fleetmark_agent.software import subprocesses
+from fleetmark_agent.software.client import COMMAND
 from fleetmark_agent.software.engine import detect
 from fleetmark_agent.software.models import DetectedSoftware, DetectionStatus
 from fleetmark_agent.software.rules import BadRule, load_rules, parse_rule
@@ -237,5 +239,39 @@ def test_a_helper_that_is_ended_leaves_nothing_either(tmp_path: Path, moment: in
     time.sleep(moment * 0.07)
     helper.terminate()
     assert helper.wait(60) == 143
+    assert all(has_ended(int(pid)) for pid in (tmp_path / "pids").read_text().split())
+    assert not list(temporary.iterdir())
+
+
+def test_detection_has_a_low_priority_across_sessions(tmp_path: Path) -> None:
+    """All its programs share one session of their own, whose share of the CPU is small."""
+    device = DetectionDevice(tmp_path / "device")
+    group = "$(cat /proc/self/autogroup 2>/dev/null)"
+    for name in ("git", "cmake"):
+        device.program(name, f'echo "$(ps -o sid=,ni= -p $$) {group}" >> {tmp_path}/seen')
+    environment = {**os.environ, "PATH": f"{device.bin}:/usr/bin:/bin"}
+    subprocess.run(COMMAND, check=True, env=environment, stdout=subprocess.DEVNULL, timeout=120)
+    lines = [line.split() for line in (tmp_path / "seen").read_text().splitlines()]
+    assert len({session for session, *_ in lines}) == 1
+    assert int(lines[0][0]) != os.getsid(0)
+    assert {nice for _, nice, *_ in lines} == {"10"}
+    if Path("/proc/self/autogroup").exists():
+        assert {tuple(words[-2:]) for words in lines} == {("nice", "10")}
+
+
+def test_an_interrupted_command_leaves_nothing(tmp_path: Path) -> None:
+    device, temporary = DetectionDevice(tmp_path / "device"), tmp_path / "tmp"
+    temporary.mkdir()
+    device.program("git", f"echo $$ >> {tmp_path}/pids; exec /bin/sleep 300")
+    code = "from fleetmark_agent.software.client import detect_in_child; detect_in_child()"
+    environment = {**os.environ, "PATH": f"{device.bin}:/usr/bin", "TMPDIR": str(temporary)}
+    asker = subprocess.Popen(
+        [sys.executable, "-c", code], env=environment, stderr=subprocess.DEVNULL
+    )
+    while not (tmp_path / "pids").exists():
+        time.sleep(0.01)
+    time.sleep(0.1)
+    asker.send_signal(signal.SIGINT)
+    assert asker.wait(60) != 0
     assert all(has_ended(int(pid)) for pid in (tmp_path / "pids").read_text().split())
     assert not list(temporary.iterdir())
