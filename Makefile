@@ -89,6 +89,7 @@ lint: $(VENV)/.dev ## Check style, types, imports, stubs, shell scripts, contain
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/mypy deploy/write_config.py deploy/lock_for.py deploy/release_checks.py docs/site/*.py
+	@MYPYPATH=bench $(BIN)/mypy bench/*.py
 	@$(BIN)/shellcheck deploy/*.sh deploy/*/*.sh .ci/run
 	@$(BIN)/hadolint deploy/container/Containerfile.*
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml

@@ -54,7 +54,7 @@ def measure_bare(plan: Plan, folder: Path) -> dict[int, Size]:
         with grpc.secure_channel(
             f"127.0.0.1:{port}", credentials, options=client_options()
         ) as channel:
-            push = channel.unary_unary("/b/push")
+            push: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/b/push")
             for size in plan.sizes:
                 figures = found[size] = Size()
                 with Phase(figures.connect, *pids):

@@ -83,7 +83,7 @@ async def clients(port: int, first: int, count: int, folder: Path) -> None:
     async def one(number: int, channel: grpc.aio.Channel) -> None:
         name = str(number).encode()
         async with channel:
-            call = channel.stream_stream(STREAM)()
+            call: grpc.aio.StreamStreamCall[bytes, bytes] = channel.stream_stream(STREAM)()
             await call.write((name + b" ").ljust(_HELLO_BYTES, b"x"))
             await call.read()
             awaited.discard(number)

@@ -31,6 +31,7 @@ from fleetmark_agent.state.identity import Tls
 from fleetmark_agent.state.ledger import Ledger
 from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.device_keys import make_key, signing_request
+from fleetmark_core.failure_cause import FailureCause
 from fleetmark_core.ids import uuid7
 from fleetmark_core.serde import from_plain
 from fleetmark_protos import channel
@@ -84,7 +85,11 @@ class Member:
                 elif isinstance(action, h.StartJob):
                     now = (time.monotonic(), time.time_ns())
                     print("accepted", action.key.job_id, *now, flush=True)
-                    events.append(h.JobRefused(action.key, "simulated", retryable=False))
+                    events.append(
+                        h.JobRefused(
+                            action.key, "simulated", retryable=False, cause=FailureCause.JOB
+                        )
+                    )
                 elif isinstance(action, h.Reconnect):
                     self._link.drop(action.reason, action.after_s)
         if self._session.connected and not self._greeted:
@@ -174,7 +179,7 @@ def _of_device(facts: Capabilities, number: int) -> Capabilities:
 def _own_connections() -> None:
     # Within one process gRPC shares a connection between channels, unless this option is set.
     shared = channel.client_options
-    grpc_transport.client_options = channel.client_options = lambda *args: [  # type: ignore[attr-defined, assignment]
+    grpc_transport.client_options = channel.client_options = lambda *args: [  # type: ignore[attr-defined]
         *shared(*args),
         ("grpc.use_local_subchannel_pool", 1),
     ]

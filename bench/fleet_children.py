@@ -44,6 +44,7 @@ class Child:
     ) -> None:
         """Start the process; its stderr is appended to `log`."""
         self._log = log
+        self._name = " ".join(str(word) for word in words)
         with log.open("ab") as stderr_file:
             self.process = subprocess.Popen(
                 [str(word) for word in words],
@@ -77,7 +78,7 @@ class Child:
             if not line:
                 output = self._log.read_text(errors="replace").strip().splitlines()
                 last = output[-1] if output else "no word"
-                raise RuntimeError(f"{self.process.args} said no {word!r}: {last}")
+                raise RuntimeError(f"{self._name} said no {word!r}: {last}")
             first, *rest = line.split()
             if first == word:
                 return rest
@@ -86,7 +87,7 @@ class Child:
         """Return the next line, which must be a number."""
         line = self._lines.get(timeout=PATIENCE_S)
         if not line:
-            raise RuntimeError(f"{self.process.args} ended without a word")
+            raise RuntimeError(f"{self._name} ended without a word")
         return float(line)
 
     def end(self) -> None:

@@ -78,13 +78,17 @@ def job(
     )
 
 
-def pinned(count: int, devices: int, dice: random.Random) -> tuple[list[WaitingJob], dict]:
+Mix = tuple[list[WaitingJob], dict[str, InterleaveGroup]]
+"""Waiting jobs, and the series among them that have begun."""
+
+
+def pinned(count: int, devices: int, dice: random.Random) -> Mix:
     """Return jobs that are each pinned to one device."""
     jobs = [job(n, {f"d{n % devices}": f"lock{n % LOCKS}"}, dice) for n in range(count)]
     return jobs, {}
 
 
-def anywhere(count: int, devices: int, dice: random.Random) -> tuple[list[WaitingJob], dict]:
+def anywhere(count: int, devices: int, dice: random.Random) -> Mix:
     """Return jobs for any device, in as many configurations as there are lockfiles."""
     options = [{f"d{n}": f"lock{k}" for n in range(devices)} for k in range(LOCKS)]
     return [
@@ -92,7 +96,7 @@ def anywhere(count: int, devices: int, dice: random.Random) -> tuple[list[Waitin
     ], {}
 
 
-def series(count: int, devices: int, dice: random.Random) -> tuple[list[WaitingJob], dict]:
+def series(count: int, devices: int, dice: random.Random) -> Mix:
     """Return jobs of interleaved A/B series on every device; half of the series have begun."""
     jobs = [
         job(n, {f"d{n % devices}": f"lock{n % LOCKS}"}, dice, f"s{n % devices}")
@@ -102,7 +106,7 @@ def series(count: int, devices: int, dice: random.Random) -> tuple[list[WaitingJ
     return jobs, begun
 
 
-MIXES: dict[str, Callable[[int, int, random.Random], tuple[list[WaitingJob], dict]]] = {
+MIXES: dict[str, Callable[[int, int, random.Random], Mix]] = {
     "pinned": pinned,
     "any": anywhere,
     "series": series,
@@ -193,9 +197,9 @@ def main() -> int:
             }
     with tempfile.TemporaryDirectory(prefix="fleetmark-bench-") as scratch:
         for mix in ("pinned", "any"):
-            spent = from_store(mix, given.jobs, given.devices, Path(scratch))
-            worst = max(worst, spent["assign_cpu_s"])
-            figures[f"{mix} from the store"] = spent
+            stored = from_store(mix, given.jobs, given.devices, Path(scratch))
+            worst = max(worst, stored["assign_cpu_s"])
+            figures[f"{mix} from the store"] = stored
     print(json.dumps({**figures, "limit_s": given.limit_s}, indent=2))
     return 0 if worst < given.limit_s else 1
 

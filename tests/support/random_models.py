@@ -212,9 +212,10 @@ def random_model(
     if layout != "batch first":
         output = None
     ends = [Value("x", dtype, (batch or "batch", *shape))], [Value("y", dtype, output)]
-    table = {"input": {"name": "x", "shape": list(shape), "dtype": dtype}}
+    entry: dict[str, object] = {"name": "x", "shape": list(shape), "dtype": dtype}
+    table = {"input": entry}
     if batch > 1:
-        table["input"]["batch"] = batch
+        entry["batch"] = batch
     return Model(onnx_graph(*ends, nodes=nodes), shape, dtype, batch, layout, table)
 
 
