@@ -15,7 +15,7 @@ demo: $(VENV)/.controller ## Run the main job: controller, agent, default suite,
 	@$(BIN)/controller demo
 
 test-fast: $(VENV)/.dev ## Run the unit tests: no processes, sockets or sleeps; under a minute
-	@$(BIN)/python -m pytest -n 2 --dist worksteal tests/unit
+	@$(BIN)/python -m pytest -n 2 --dist worksteal --hypothesis-profile quick tests/unit
 
 test: $(VENV)/.dev ## Run the tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not faults and not arm64"

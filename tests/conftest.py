@@ -19,6 +19,7 @@ GIB = 2**30
 settings.register_profile(
     "fleetmark", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
+settings.register_profile("quick", settings.get_profile("fleetmark"), max_examples=10)
 settings.register_profile(
     "fuzz",
     max_examples=int(os.environ.get("INPUTS") or 100),

@@ -38,6 +38,7 @@ MOVED_C = 2.0
 _MOST_SENSORS, _MOST_USED = 256, 64
 _NAME_LENGTH = 60
 
+# Text, not compiled patterns: an idle agent holds this module, and needs them only to find sensors.
 _FOREIGN = (
     (r"pmic|\bpm[a-z]{0,3}\d|\b(rk8|axp|tps|max77|bd7)\d*\b|\bvrm?\b", "a power regulator"),
     (r"batt|\bbat\d*\b|\bbms\b|charg|chg|\bbq\d+|fuel", "a battery or its charger"),
@@ -60,14 +61,14 @@ _FOREIGN = (
     (r"\bpch|int3400|\bchipset", "the chipset's, not the CPU's"),
     (r"\bamdgpu|\bradeon|\bnouveau|\bnvidia\b|\bxe\b", "a graphics card's"),
 )
-_SOC = re.compile(
+_SOC = (
     r"cpu|\bsoc|x86 pkg|coretemp|k10temp|k8temp|zenpower|bcm2\d|\btj\b|\bpackage|\bpkg"
     r"|\bcore ?\d|cluster|\bbig|\blittle|\bmid\b|\bgpu|\bnpu|\bapc?\d*\b|\bao\b|\baux\b|\bpll\b"
     r"|\bcv\d|\baoss|\bcenter|tsens|exynos|\btdie|\btctl|tdiode|\btcpu|\bb0d4|\bmali|\bg3d\b|\bisp\b"
     r"|\bdsp|\bvpu\b|\bve\b|\bnsp|\bmain\d|\bmcu\b|\bwkup|\bc7x|scpi|scmi|xgene|\btmu"
     r"|\bimx|armada|\bap806|\bcp\d|cdsp|\bddrss|\btpu\b|\bcalibrated"
 )
-_OFTEN_CONSTANT = re.compile(r"\bacpitz\b")
+_OFTEN_CONSTANT = r"\bacpitz\b"
 """ACPI's thermal zone: the value is the firmware's, and often a constant."""
 
 
@@ -117,8 +118,8 @@ def find_sensors(root: Path = Path("/")) -> list[ThermalSensor]:
         if label == "Tctl" and chip in real:
             # Tctl has an offset for fan control; see the kernel's documentation of k10temp.
             foreign = "a value for the fan; Tdie is the temperature"
-        is_soc = not foreign and _SOC.search(_words(name)) is not None
-        is_last_resort = _OFTEN_CONSTANT.search(_words(name)) is not None
+        is_soc = not foreign and re.search(_SOC, _words(name)) is not None
+        is_last_resort = re.search(_OFTEN_CONSTANT, _words(name)) is not None
         numbered = (name if n == 1 else f"{name} #{n}" for n in count(1))
         own_name = next(candidate for candidate in numbered if candidate not in found)
         found[own_name] = ThermalSensor(own_name, path, foreign, is_soc, is_last_resort)

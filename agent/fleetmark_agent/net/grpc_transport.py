@@ -19,7 +19,6 @@ from fleetmark_agent.session.messages import (
     ControllerMessage,
 )
 from fleetmark_agent.state.identity import Tls
-from fleetmark_core.tunnel_address import grpc_target
 from fleetmark_protos.channel import client_options
 
 CALL_TIMEOUT_S = 30.0
@@ -36,14 +35,14 @@ class GrpcTransport:
         self.address = address
         self._identity = identity
         self._closing: set[asyncio.Future[None]] = set()
-        self._target = grpc_target(address)
+        self._target = _target_of(address)
         self._channel = open_channel(self._target, identity())
         self._stubs = grpc_codec.Stubs(self._channel)
 
     def renew(self) -> None:
         """Use the currently stored identity for new calls; running calls may finish."""
         old = self._channel
-        self._target = grpc_target(self.address)
+        self._target = _target_of(self.address)
         self._channel = open_channel(self._target, self._identity())
         self._stubs = grpc_codec.Stubs(self._channel)
         closing = asyncio.ensure_future(old.close(_OLD_CALLS_S))
@@ -52,7 +51,7 @@ class GrpcTransport:
 
     async def connect(self) -> Stream:
         """Open a session stream; see `Transport`."""
-        if grpc_target(self.address) != self._target:
+        if _target_of(self.address) != self._target:
             self.renew()  # the tunnel was opened again, on another port
         return _GrpcStream(self._stubs, self.address)
 
@@ -144,6 +143,15 @@ class _GrpcStream:
                 # the call.
                 await asyncio.wait_for(asyncio.shield(self._call.code()), _FAREWELL_S)
         self._call.cancel()
+
+
+def _target_of(address: str) -> str:
+    """Return the target of a channel. Only agents behind a tunnel load the code for tunnels."""
+    if not address.startswith("unix:"):
+        return address
+    from fleetmark_core.tunnel_address import grpc_target
+
+    return grpc_target(address)
 
 
 def open_channel(target: str, identity: Tls) -> grpc.aio.Channel:

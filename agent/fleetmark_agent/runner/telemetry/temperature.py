@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +46,7 @@ class LastingThermometer:
         now_s = self._clock()
         if self._found is None or now_s >= self._found_s + _FIND_AGAIN_S:
             self._found, self._found_s = Thermometer(self._root), now_s
+            re.purge()  # the patterns for names, needed again only at the next search
         readings = self._found.read()
         self.history.add(now_s, readings)
         return hottest_c(readings, self.history.stuck())
