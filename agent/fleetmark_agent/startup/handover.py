@@ -65,7 +65,13 @@ def exec_daemon(settings: AgentSettings, verbose: bool) -> NoReturn:
     words = [sys.executable, *_interpreter_flags(), "-m", "fleetmark_agent.daemon.main", str(read)]
     # glibc gives each thread a memory arena of its own, and gRPC's threads fill and leave them: 5
     # MiB after the first job. With one arena for all, transfers are as fast and cost the same CPU.
-    environment = {"MALLOC_ARENA_MAX": "1", **os.environ}
+    # A low threshold returns what connecting has freed, instead of keeping it for the next time.
+    allocator = {
+        "MALLOC_ARENA_MAX": "1",
+        "MALLOC_TRIM_THRESHOLD_": "32768",
+        "MALLOC_TOP_PAD_": "16384",
+    }
+    environment = {**allocator, **os.environ}
     os.execve(sys.executable, words, environment)  # noqa: S606
 
 
