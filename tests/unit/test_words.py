@@ -56,8 +56,15 @@ def read(name: str) -> str:
 
 
 @functools.cache
-def tree(name: str) -> ast.Module:
-    return ast.parse(read(name))
+def nodes(name: str) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(ast.parse(read(name))))
+
+
+def definitions(name: str) -> Iterator[ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Yield the classes, functions and methods of a file."""
+    for node in nodes(name):
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield node
 
 
 def python(*tops: str) -> Iterator[str]:
@@ -98,14 +105,13 @@ def test_phrases(phrase: dict[str, object]) -> None:
     assert all((ROOT / name).is_file() for name in allowed), "an exception for no file"
 
 
-@pytest.mark.parametrize("start", ["What", "Whether", "Who"])
-def test_docstrings_begin_with_a_verb(start: str) -> None:
+def test_docstrings_begin_with_a_verb() -> None:
     found = [
         f"{name}:{node.lineno}"
         for name in python(*PROGRAMS, "bench", "deploy", "docs")
-        for node in ast.walk(tree(name))
+        for node in definitions(name)
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
-        and (ast.get_docstring(node) or "").startswith(f"{start} ")
+        and (ast.get_docstring(node) or "").startswith(("What ", "Whether ", "Who "))
     ]
     assert not found
 
@@ -123,27 +129,20 @@ def test_files() -> None:
     assert not [old for old in NAMES["files"] if list(ROOT.glob(old))]
 
 
-@pytest.mark.parametrize("kind", ["classes", "functions"])
-def test_definitions(kind: str) -> None:
-    types: tuple[type[ast.AST], ...] = (
-        (ast.ClassDef,) if kind == "classes" else (ast.FunctionDef, ast.AsyncFunctionDef)
-    )
-    found = [
-        f"{name}:{node.lineno}: {node.name} -> {NAMES[kind][node.name]}"
-        for name in python(*PROGRAMS)
-        for node in ast.walk(tree(name))
-        if isinstance(node, types)
-        and isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
-        and node.name in NAMES[kind]
-        and name not in NAMES["except"].get(node.name, ())
-    ]
+def test_definitions() -> None:
+    found = []
+    for name in python(*PROGRAMS):
+        for node in definitions(name):
+            old = NAMES["classes" if isinstance(node, ast.ClassDef) else "functions"]
+            if node.name in old and name not in NAMES["except"].get(node.name, ()):
+                found.append(f"{name}:{node.lineno}: {node.name} -> {old[node.name]}")
     assert not found, "\n".join(found)
 
 
 def test_variables() -> None:
     found = []
     for name in python(*TOP):
-        for node in ast.walk(tree(name)):
+        for node in nodes(name):
             known = (
                 node.id
                 if isinstance(node, ast.Name)

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import shutil
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from fleetmark_catalog.load import Location, load_catalog
-from fleetmark_catalog.resolve import Fetch, WheelSource
+from fleetmark_catalog.resolve import Fetch, WheelSource, expand, resolve
 from fleetmark_controller.artifacts import http_download
 from fleetmark_controller.artifacts.acquire import obtain
 from fleetmark_controller.artifacts.download import fetch_location
@@ -14,12 +18,27 @@ from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.digest import sha256_hex
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from tests.support.bundles import wheel as make_wheel
+from tests.support.confirmed_catalog import with_all_confirmed
+from tests.support.sample_devices import HARNESS, sample_device
 from tests.unit.controller import test_acquire as unit
 from tests.unit.controller.test_acquire import DATA, leftovers
 
-# Fixtures of the unit tests.
-blobs = unit.blobs
-web = unit.web
+blobs = unit.blobs  # a fixture of the unit tests
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None: ...
+
+    folder = tmp_path / "web"
+    folder.mkdir()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield folder, f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
 
 
 def test_a_wheel_that_no_index_has_is_named(blobs: BlobFolder) -> None:
@@ -105,3 +124,22 @@ def test_the_full_data_set_comes_from_debian(blobs: BlobFolder) -> None:
                 pytest.skip(str(error))
             raise
         assert blobs.size(artifact.sha256) == artifact.size_bytes
+
+
+@pytest.mark.skipif(shutil.which("apt-get") is None, reason="apt is not installed on this machine")
+def test_a_model_that_cannot_be_reached_names_every_place(tmp_path: Path) -> None:
+    catalog = with_all_confirmed(load_catalog())
+    configuration = expand(catalog, "network-speed", variations=["kws"])[0]
+    resolution = resolve(catalog, configuration, sample_device(), HARNESS)
+    assert resolution.lock is not None
+    blob = resolution.lock.inputs["model"]
+    source = resolution.sources[blob.sha256]
+    blobs = BlobFolder(tmp_path / "blobs")
+    try:
+        obtain({blob.sha256: source}, blobs, None, print)
+    except FleetmarkError as error:
+        assert error.kind is ErrorKind.ARTIFACT_UNAVAILABLE
+        assert "raw.githubusercontent.com/mlcommons/tiny" in str(error)
+        assert f"mirror folder under the name {blob.sha256}" in str(error)
+    else:
+        assert blobs.has(blob.sha256)

@@ -37,6 +37,7 @@ from fleetmark_agent.state.ledger import AttemptStatus, Ledger, LedgerEntry
 from fleetmark_core.capabilities import Board, Capabilities, Cpu, Memory, Os, Storage
 from fleetmark_core.failure_cause import FailureCause
 from fleetmark_core.order import Order
+from tests.support.examples import examples
 
 FACTS = Capabilities(
     os=Os("linux", "Debian", "12", "6.1"),
@@ -635,4 +636,6 @@ class AnyOrder(RuleBasedStateMachine):
 
 
 TestAnyOrder = AnyOrder.TestCase
-TestAnyOrder.settings = hypothesis_settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestAnyOrder.settings = hypothesis_settings(
+    max_examples=examples(100), stateful_step_count=40, deadline=None
+)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -304,24 +303,6 @@ def test_files_that_only_an_operator_can_get_are_reported(
     assert caught.value.kind is ErrorKind.ARTIFACT_UNAVAILABLE
     assert output in str(caught.value)
     assert blob.sha256 in str(caught.value)
-
-
-@pytest.mark.skipif(not shutil.which("apt-get"), reason="no apt")
-def test_a_model_that_cannot_be_reached_names_every_place(tmp_path: Path) -> None:
-    configuration = expand(CATALOG, "network-speed", variations=["kws"])[0]
-    resolution = resolve(CATALOG, configuration, sample_device(), HARNESS)
-    assert resolution.lock is not None
-    blob = resolution.lock.inputs["model"]
-    source = resolution.sources[blob.sha256]
-    blobs = BlobFolder(tmp_path / "blobs")
-    try:
-        obtain({blob.sha256: source}, blobs, None, print)
-    except FleetmarkError as error:
-        assert error.kind is ErrorKind.ARTIFACT_UNAVAILABLE
-        assert "raw.githubusercontent.com/mlcommons/tiny" in str(error)
-        assert f"mirror folder under the name {blob.sha256}" in str(error)
-    else:
-        assert blobs.has(blob.sha256)
 
 
 def test_the_list_of_content_names_everything() -> None:

@@ -18,6 +18,7 @@ from fleetmark_core.digest import sha256_file
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.lockfile import Lockfile
 from fleetmark_harness import adapters
+from tests.support.examples import examples
 from tests.support.sample_devices import HARNESS, sample_device
 
 BUILTIN = load_catalog()
@@ -89,7 +90,7 @@ def test_a_wrong_format_is_refused_with_both_named(
     assert f"model/own-{ending} is in format {ending}, and {runtime}" in str(caught.value)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.data())
 def test_no_combination_of_words_sends_a_model_to_another_runtime(
     imported: Catalog, data: st.DataObject

@@ -12,6 +12,7 @@ from fleetmark_catalog.load import Catalog, Choice, Component, Requirement, Whee
 from fleetmark_catalog.resolve.solver import PackageRequirement, Solver
 from fleetmark_catalog.selectors import Subject
 from fleetmark_core.versions import in_range
+from tests.support.examples import examples
 from tests.support.sample_devices import interpreter, sample_device
 
 NAMES = ("a", "b", "c", "d")
@@ -97,7 +98,7 @@ def by_trying(catalog: Catalog, needs: list[PackageRequirement]) -> bool:
     )
 
 
-@settings(max_examples=600)
+@settings(max_examples=examples(600))
 @given(graph=graphs())
 def test_it_finds_an_answer_exactly_where_there_is_one(
     graph: tuple[Catalog, list[PackageRequirement]],

@@ -19,6 +19,7 @@ from fleetmark_controller.compare.side import parse
 from fleetmark_controller.compare.statistics import Side, effect, point
 from fleetmark_controller.compare.verdict import ComparisonResult, compare_pairings, parse_bound
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from tests.support.examples import examples
 
 TRIALS = 2000
 NOISE = 0.01  # standard deviation of a run's time, as a share: a quiet device
@@ -54,7 +55,7 @@ def reported(
 times = st.floats(0.01, 100.0)
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(st.lists(times, min_size=4, max_size=8), st.lists(times, min_size=4, max_size=8))
 def test_an_effect_and_its_mirror(a: list[float], b: list[float]) -> None:
     there, back = effect([Side(tuple(a), tuple(b))]), effect([Side(tuple(b), tuple(a))])

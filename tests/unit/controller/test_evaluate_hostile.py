@@ -23,6 +23,7 @@ from fleetmark_controller.loadgen.errors import IngestError
 from fleetmark_controller.loadgen.loadgen_log import parse_detail
 from fleetmark_controller.loadgen.summary import read_summary
 from tests.support import evaluation_cases as cases
+from tests.support.examples import examples
 
 GENUINE = (cases.LOADGEN_LOGS / "singlestream_performance" / "mlperf_log_detail.txt").read_text()
 LINES = GENUINE.splitlines()
@@ -40,7 +41,7 @@ JSON = st.recursive(
     max_leaves=5,
 )
 relaxed = settings(
-    max_examples=max(150, settings.default.max_examples),
+    max_examples=max(examples(150), settings.default.max_examples),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )

@@ -26,6 +26,7 @@ from fleetmark_controller.export.rows import RowSource
 from fleetmark_controller.export.tabular import _cell
 from fleetmark_controller.export.write import FORMATS, sample_rows, write
 from fleetmark_core.errors import ErrorKind, FleetmarkError
+from tests.support.examples import examples
 from tests.support.export_cases import Campaign, columns, source
 
 TABLES = [name for name in FORMATS if name != "html"]
@@ -111,7 +112,7 @@ ANY_ROW = st.tuples(*[st.none() | VALUES.get(kind, VALUES["text"]) for kind in K
 
 
 @pytest.mark.fuzz("cells of CSV, JSON lines, Parquet and SQLite")
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(ANY_ROW, min_size=1, max_size=4))
 def test_any_values_come_back(tmp_path: Path, rows: Rows) -> None:
     for name in ("jsonl", "parquet", "sqlite"):

@@ -38,6 +38,7 @@ from fleetmark_controller.artifacts.labeled_samples.samples import LabeledOption
 from fleetmark_controller.artifacts.model_formats.model_graph import GraphFacts, Tensor
 from fleetmark_controller.artifacts.model_formats.onnx_file import OnnxDescription
 from fleetmark_controller.artifacts.model_formats.tflite_file import read_tflite
+from fleetmark_controller.artifacts.model_import import value_archive
 from fleetmark_controller.artifacts.model_import.input_files import FileInputs
 from fleetmark_controller.artifacts.model_import.plan import plan_import
 from fleetmark_core.errors import ErrorKind, FleetmarkError
@@ -211,18 +212,21 @@ def test_archives_that_do_not_fit_are_refused(
     refused(model((0, 7)), npz(tmp_path, **arrays), says)
 
 
-def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+def test_a_zip_bomb_is_refused_before_it_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(value_archive, "MAX_BYTES", 1 << 22)
     path = tmp_path / "samples.npz"
     head = io.BytesIO()
     np.lib.format.write_array_header_1_0(
-        head, {"descr": "<f4", "fortran_order": False, "shape": (1 << 20, 1 << 10)}
+        head, {"descr": "<f4", "fortran_order": False, "shape": (1 << 10, 1 << 10)}
     )
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("y.npy", head.getvalue())
         with archive.open("x.npy", "w", force_zip64=True) as member:
-            for _ in range(1100):
+            for _ in range(5):
                 member.write(bytes(1 << 20))
-    refused(model((0, 7)), path, "samples.npz", "more than 1024 MiB")
+    refused(model((0, 7)), path, "samples.npz", "more than 4 MiB")
 
 
 def test_too_many_samples_are_refused_before_they_are_read(

@@ -33,6 +33,7 @@ from fleetmark_controller.store.results.memory_peaks import MemoryPeakIndex
 from fleetmark_core.capabilities import Capabilities, Memory
 from fleetmark_core.failure_cause import FailureCause
 from fleetmark_core.resource_model import MemorySource, Run, predict
+from tests.support.examples import examples
 from tests.support.sample_devices import HARNESS, sample_device
 from tests.support.stores import LOCK, TestStore, sealed
 
@@ -165,7 +166,7 @@ def store(tmp_path: Path, x86_device: Capabilities) -> TestStore:
 KEY = MemoryKey(LOCK, "x86_64", 4)
 
 
-@settings(max_examples=20, deadline=None)  # each example makes a store
+@settings(max_examples=examples(20), deadline=None)  # each example makes a store
 @given(st.lists(st.tuples(BATCH, st.integers(1, GB), st.booleans()), max_size=12), st.data())
 def test_the_index_knows_the_greatest_peak_of_each_run(
     tmp_path_factory: pytest.TempPathFactory,

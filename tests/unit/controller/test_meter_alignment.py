@@ -12,9 +12,10 @@ from fleetmark_controller.evaluation.power_meter.alignment import (
 )
 from fleetmark_controller.evaluation.power_meter.binned_power import BinnedPower, PowerBins
 from fleetmark_controller.loadgen.errors import IngestError
+from tests.support.examples import examples
 from tests.support.meter_logs import Floats, made_power, run_times
 
-SEEDS = 500
+SEEDS = examples(500)
 
 
 def binned(times: Floats, power: Floats) -> BinnedPower:

@@ -25,6 +25,7 @@ from fleetmark_controller.store.jobs import campaigns as stored_campaigns
 from fleetmark_controller.store.jobs import job_options, jobs, scheduler_view
 from fleetmark_controller.store.jobs.job_options import OPTIONS
 from fleetmark_core.capabilities import Capabilities
+from tests.support.examples import examples
 from tests.support.stores import LOCK, S, TestStore
 
 DEVICES = [f"d{number}" for number in range(6)]
@@ -83,7 +84,7 @@ def test_jobs_with_the_same_options_share_them_until_one_loses_a_device(store: T
     assert options_of(store, "again") == options_of(store, "job-0")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(data=st.data())
 def test_looking_at_open_devices_alone_leaves_none_of_them_idle(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory, x86_device: Capabilities

@@ -18,6 +18,7 @@ from fleetmark_controller.export.rows import RowSource
 from fleetmark_controller.store.db.connection import migrate
 from fleetmark_controller.store.results import public_views
 from fleetmark_core.telemetry_columns import TELEMETRY_COLUMNS
+from tests.support.examples import examples
 
 JSON = st.recursive(
     st.none()
@@ -76,7 +77,7 @@ def test_columns_are_those_of_the_agent() -> None:
     assert list(VIEWS["telemetry"])[3:] == list(TELEMETRY_COLUMNS)
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(150), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(ROWS, max_size=4) | JSON)
 def test_any_rows_leave_the_sound_ones_readable(store: Path, rows: Any) -> None:
     rest = [None] * (len(TELEMETRY_COLUMNS) - 2)
@@ -85,7 +86,7 @@ def test_any_rows_leave_the_sound_ones_readable(store: Path, rows: Any) -> None:
     assert (1.0, 2.5, *rest) in [line[3:] for line in found]
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(100), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(CELLS, min_size=len(TELEMETRY_COLUMNS), max_size=len(TELEMETRY_COLUMNS)))
 def test_it_shows_what_the_evaluation_accepts(store: Path, row: list[Any]) -> None:
     (first,) = shown(store, [row])
