@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import click
 
 from fleetmark_agent import AGENT_VERSION
-from fleetmark_agent.front_commands import group as front_group
+from fleetmark_agent.front.commands import group as front_group
 from fleetmark_cli.output import echo
 from fleetmark_cli.renamed import renamed
 

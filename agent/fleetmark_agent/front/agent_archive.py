@@ -67,11 +67,11 @@ class AgentKit:
                         self._digests[path.name] = hashlib.sha256(data).hexdigest()
         except (OSError, tarfile.TarError, EOFError, UnicodeDecodeError) as error:
             self.close()
-            raise self._fault(f"cannot be read: {error}") from error
+            raise self._kit_error(f"cannot be read: {error}") from error
         self._lock = _entries(lockfile)
         if not self._lock or not self._digests:
             self.close()
-            raise self._fault("is not an agent kit")
+            raise self._kit_error("is not an agent kit")
 
     def close(self) -> None:
         """Remove the unpacked files."""
@@ -94,7 +94,7 @@ class AgentKit:
             if hashes is not None:
                 fitting = [found for found in fitting if self._digests[found[1]] in hashes]
             if not fitting:
-                raise self._fault(
+                raise self._kit_error(
                     f"has no wheel of {distribution} for Python {interpreter.version} on"
                     f" {interpreter.platforms[-1]}",
                 )
@@ -135,10 +135,10 @@ class AgentKit:
                 try:
                     install_wheel(self._wheels / wheel.name, wheel.name, folder)
                 except (BadWheel, InstallerError, BadZipFile, ValueError) as error:
-                    raise self._fault(f"has a damaged wheel {wheel.name}: {error}") from error
+                    raise self._kit_error(f"has a damaged wheel {wheel.name}: {error}") from error
             _write_tar(top, target)
 
-    def _fault(self, what: str) -> FleetmarkError:
+    def _kit_error(self, what: str) -> FleetmarkError:
         return FleetmarkError(
             ErrorKind.BAD_ARCHIVE, f"the kit {what}", str(self._file), "Make one: make agent-kit"
         )

@@ -168,6 +168,7 @@ say switched yes
 
 START = """
 own
+[ ! -f "$D/home/identity/enrolment.json" ] || rm -f "$D/join-token"
 if agent_pid; then say agent "$pid"; exit 0; fi
 cd "$D" || fail "cannot use $D"
 TMPDIR=$D/tmp
@@ -175,9 +176,7 @@ export TMPDIR
 python=$D/versions/$version/bin/python
 [ -x "$python" ] || fail "the agent's files are missing"
 eval "set -- $options"
-if [ -f "$D/home/identity/enrolment.json" ]; then rm -f "$D/join-token"
-elif [ -f "$D/join-token" ]; then set -- "$@" --token-file "$D/join-token"
-fi
+[ ! -f "$D/join-token" ] || set -- "$@" --token-file "$D/join-token"
 "$python" -I -c 'import os, sys; os.setsid(); os.execv(sys.argv[1], sys.argv[1:])' \\
     "$python" -I -m fleetmark_agent.cli start --home "$D/home" \\
     --controller "unix:$D/tunnel:$port" --log-format json "$@" \\

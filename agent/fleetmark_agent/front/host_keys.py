@@ -34,7 +34,7 @@ def host_key_error(
             f"the host key has changed: known is {known or 'another key'}{where}, and the device"
             f" sent {sent[0] if sent else 'another one'}",
             str(address),
-            "Somebody may be between here and the device. If you know that the key was replaced,"
+            "An attacker may be between here and the device. If you know that the key was replaced,"
             " remove the known one with ssh-keygen -R",
         )
     if not _UNKNOWN.search(errors) and "Host key verification failed" not in errors:
