@@ -17,7 +17,7 @@ from fleetmark_core import process_tree
 from tests.support import noop_benchmark as toy
 from tests.support.kits import make_kit, system_python
 from tests.support.processes import BIN, Fleet, environment, fleet_in, until
-from tests.support.ssh_server import SshServer, needs_ssh_server
+from tests.support.ssh_server import Dropbear, SshServer, needs_dropbear, needs_ssh_server
 
 pytestmark = [pytest.mark.e2e, needs_ssh_server]
 
@@ -65,7 +65,7 @@ class Front:
         )
 
     def add(
-        self, server: SshServer, fleet: Fleet, kit: Path, *more: str, token: str = ""
+        self, server: SshServer | Dropbear, fleet: Fleet, kit: Path, *more: str, token: str = ""
     ) -> subprocess.CompletedProcess[str]:
         """Add the device behind the server."""
         words = ("--controller", fleet.address, "--kit", str(kit))
@@ -373,3 +373,30 @@ def test_a_run_survives_a_killed_connection(
     assert (device_home / ".fleetmark-agent/agent.pid").read_text() == pid
     campaign = submit(fleet)
     until(lambda: ended(fleet, campaign) == [("SUCCEEDED", 1)], "the next result")
+
+
+@needs_dropbear
+def test_a_device_with_dropbear_uses_ports_of_loopback(
+    tmp_path: Path, fleet: Fleet, kit: Path, device_home: Path
+) -> None:
+    server = Dropbear(tmp_path / "ssh", device_home)
+    front = Front(tmp_path / "front", server.client_config)
+    before = files(device_home)
+    try:
+        done = front.add(server, fleet, kit)
+        assert done.returncode == 0, done.stderr
+        front.start()
+        until(lambda: fleet.presence("bench-01") == "online", "the device")
+        port = int(fleet.address.rpartition(":")[2])
+        ports = {path.name for path in (device_home / ".fleetmark-agent/tunnel").iterdir()}
+        assert ports == {f"{port}.port", f"{port + 1}.port"}
+        campaign = submit(fleet)
+        until(lambda: ended(fleet, campaign) == [("SUCCEEDED", 1)], "the result")
+        assert "connected" in front.run("list").stdout
+        wiped = front.run("remove", "bench-01", "--wipe")
+        assert wiped.returncode == 0, wiped.stderr
+        assert files(device_home) == before
+    finally:
+        front.stop()
+        front.run("remove", "bench-01", "--wipe")
+        server.stop()

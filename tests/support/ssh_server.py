@@ -5,19 +5,71 @@ from __future__ import annotations
 import getpass
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from fleetmark_agent.startup.find_controller import is_reachable
+from fleetmark_core import process_tree
 from tests.support.processes import free_port, until
 
-SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin"
+DROPBEAR = shutil.which("dropbear", path=_PATH)
+SSHD = shutil.which("sshd", path=_PATH)
 needs_ssh_server = pytest.mark.skipif(
     not (SSHD and shutil.which("ssh")) or os.getuid() != 0,
     reason="needs OpenSSH's server and client, and root to start the server",
 )
+needs_dropbear = pytest.mark.skipif(
+    not (DROPBEAR and shutil.which("dropbearkey") and shutil.which("ssh")) or os.getuid() != 0,
+    reason="needs Dropbear, OpenSSH's client, and root to start the server",
+)
+
+
+class Dropbear:
+    """A Dropbear server on loopback, whose sessions see `home` as the home folder of root."""
+
+    def __init__(self, folder: Path, home: Path) -> None:
+        self.folder, self.port = folder, free_port()
+        folder.mkdir()
+        words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "user")]
+        subprocess.run(words, check=True)
+        (home / ".ssh").mkdir(mode=0o700)
+        shutil.copy(folder / "user.pub", home / ".ssh/authorized_keys")
+        home.chmod(0o700)
+        words = ["dropbearkey", "-t", "ed25519", "-f", str(folder / "host")]
+        shown = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+        key = next(line for line in shown.splitlines() if line.startswith("ssh-ed25519 "))
+        (folder / "known_hosts").write_text(f"[127.0.0.1]:{self.port} {key}\n")
+        self.client_config = write_client_config(folder)
+        script = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
+        command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"]
+        command += [str(home), str(Path("~root").expanduser()), str(DROPBEAR), "-F", "-E", "-s"]
+        command += ["-p", f"127.0.0.1:{self.port}", "-r", str(folder / "host"), "-P", "/dev/null"]
+        with (folder / "dropbear.log").open("wb") as log:
+            self._server = subprocess.Popen(command, stdout=log, stderr=log)
+        until(lambda: is_reachable(f"127.0.0.1:{self.port}"), "the SSH server")
+
+    def stop(self) -> None:
+        """End the server and its connections."""
+        for pid in process_tree.descendants(self._server.pid):
+            if Path(f"/proc/{pid}/comm").read_text().strip() == "dropbear":
+                os.kill(pid, signal.SIGKILL)
+        self._server.kill()
+        self._server.wait()
+
+
+def write_client_config(folder: Path) -> Path:
+    """Write a configuration of OpenSSH's client with key and known hosts of `folder`."""
+    path = folder / "ssh_config"
+    path.write_text(
+        f"Host *\n  IdentityFile {folder}/user\n  IdentitiesOnly yes\n"
+        f"  UserKnownHostsFile {folder}/known_hosts\n  GlobalKnownHostsFile none\n"
+        f"  ControlMaster auto\n  LocalForward {free_port()} 127.0.0.1:1\n"
+    )
+    return path
 
 
 class SshServer:
@@ -41,12 +93,7 @@ class SshServer:
             "PidFile none\nUsePAM no\nStrictModes no\nPermitRootLogin yes\n"
             + "".join(f"{line}\n" for line in lines)
         )
-        self.client_config = folder / "ssh_config"
-        self.client_config.write_text(
-            f"Host *\n  IdentityFile {folder}/user\n  IdentitiesOnly yes\n"
-            f"  UserKnownHostsFile {folder}/known_hosts\n  GlobalKnownHostsFile none\n"
-            f"  ControlMaster auto\n  LocalForward {free_port()} 127.0.0.1:1\n"
-        )
+        self.client_config = write_client_config(folder)
         command = [str(SSHD), "-D", "-e", "-f", str(folder / "sshd_config")]
         with (folder / "sshd.log").open("wb") as log:
             self._server = subprocess.Popen(command, stdout=log, stderr=log)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -50,6 +51,25 @@ class BoundedReader:
     def join(self, timeout_s: float) -> None:
         """Wait for the end of the pipe."""
         self._thread.join(timeout_s)
+
+
+# The program must not outlive a killed front: it would keep a connection that is not used.
+_END_WITH_PARENT = """
+import ctypes, os, sys
+try:
+    ctypes.CDLL(None).prctl(1, 15, 0, 0, 0)
+except (AttributeError, OSError):
+    pass
+try:
+    os.execvp(sys.argv[1], sys.argv[1:])
+except OSError as error:
+    sys.exit(f"{sys.argv[1]} cannot be started: {error.strerror}")
+"""
+
+
+def start_bound(command: Sequence[str]) -> subprocess.Popen[bytes]:
+    """Start a program that ends when the calling thread ends, however that comes; see `start`."""
+    return start([sys.executable, "-I", "-S", "-c", _END_WITH_PARENT, *command])
 
 
 def start(command: Sequence[str], *, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:

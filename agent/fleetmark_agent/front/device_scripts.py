@@ -193,7 +193,10 @@ say agent "$pid"
 # elsewhere, but works in the agent's home. Other programs, such as an editor, are left alone.
 WIPE = """
 if [ ! -e "$D" ] && [ ! -L "$D" ]; then say wiped absent; exit 0; fi
+# From here on, no other script of this front does anything on the device.
+[ -f "$D/front.removed" ] && [ ! -f "$D/front" ] && mv "$D/front.removed" "$D/front"
 own
+mv "$D/front" "$D/front.removed" || fail "cannot write to $D"
 processes() {
     for place in /proc/[0-9]*; do
         number=${place#/proc/}
@@ -252,7 +255,7 @@ class Device:
     def __init__(self, transport: Transport, front: str, where: str) -> None:
         self.transport = transport
         self._front = front
-        self._where = where
+        self.where = where
 
     def ask(
         self,
@@ -271,16 +274,21 @@ class Device:
         text = compose(script, {"front": self._front, **values}, marker)
         answer = parse_answer(self.transport.run(text, data, timeout_s), marker)
         if answer is None:
-            raise device_error(
-                "its shell did not run a script of Fleetmark to the end", self._where
-            )
+            raise device_error("its shell did not run a script of Fleetmark to the end", self.where)
         if "error" in answer:
-            raise device_error(answer["error"][0], self._where)
+            raise device_error(answer["error"][0], self.where)
         return answer
+
+    def count(self, script: str, key: str, **options: object) -> int:
+        """Run a script and return the first value of `key`, a number; see `ask`."""
+        text = self.first(script, key, **options)
+        if not (text.isascii() and text.isdecimal()):
+            raise device_error(f"its answer has no number for {key!r}", self.where)
+        return int(text)
 
     def first(self, script: str, key: str, **options: object) -> str:
         """Run a script and return the first value of `key`; see `ask`."""
         values = self.ask(script, **options).get(key)  # type: ignore[arg-type]
         if not values:
-            raise device_error(f"its answer has no {key!r}", self._where)
+            raise device_error(f"its answer has no {key!r}", self.where)
         return values[0]

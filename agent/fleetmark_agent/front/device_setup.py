@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import shlex
 import tempfile
@@ -17,6 +18,7 @@ from fleetmark_agent.front.transport import Transport, device_error
 from fleetmark_core.ssh_address import parse_ssh_address
 from fleetmark_core.tunnel_address import split_address
 
+_TUNNEL = re.compile(r"/[A-Za-z0-9/._@+-]{1,400}")
 _TRANSFER_S = 1800.0
 _UNPACK_S = 300.0
 
@@ -53,7 +55,7 @@ def push_agent(
     chosen = kit.choose(facts.interpreter)
     python = facts.python_version
     version = agent_archive.version_of(chosen, python)
-    offset = int(device.first(device_scripts.CLAIM, "received", version=version))
+    offset = device.count(device_scripts.CLAIM, "received", version=version)
     if version in facts.versions:
         return version, 0
     with tempfile.TemporaryDirectory(prefix="fm-push-") as scratch:
@@ -61,7 +63,9 @@ def push_agent(
         kit.write_archive(chosen, python, archive)
         size = archive.stat().st_size
         if offset > size:
-            raise device_error("it has a longer file than this one; remove the device with --wipe")
+            raise device_error(
+                "it has more bytes than were sent", device.where, "Remove it with --wipe"
+            )
         report(f"sending {(size - offset) / 1e6:.1f} MB")
         if offset < size:
             _send(device, version, agent_archive.read_from(archive, offset), size)
@@ -78,11 +82,13 @@ def push_agent(
 
 
 def _send(device: Device, version: str, data: Iterable[bytes], size: int) -> None:
-    received = device.first(
+    received = device.count(
         device_scripts.RECEIVE, "received", data=data, timeout_s=_TRANSFER_S, version=version
     )
-    if received != str(size):
-        raise device_error(f"{received} of {size} bytes arrived; add the device again to resume")
+    if received != size:
+        raise device_error(
+            f"{received:,} of {size:,} bytes arrived", device.where, "Add it again to resume"
+        )
 
 
 def store_token(device: Device, token: str) -> None:
@@ -101,6 +107,9 @@ def connect_tunnel(device: Device, record: FrontedDevice) -> str:
     """
     name = secrets.token_hex(4)
     folder = device.first(device_scripts.NEW_TUNNEL, "tunnel", name=name)
+    if not _TUNNEL.fullmatch(folder) or not folder.endswith(f"/run/{name}"):
+        # The path becomes a part of a forward, which must not lead to another host than ours.
+        raise device_error("its answer has a wrong path of a tunnel", device.where)
     host, port = split_address(record.controller)
     made = device.transport.forward(folder, host, (port, record.enrollment_port))
     pairs = " ".join(

@@ -136,6 +136,9 @@ class FrontHome:
             raise FleetmarkError(
                 ErrorKind.HOME_IN_USE, "another front runs with this home", str(self.folder)
             )
+        # A killed front leaves states that are not true any more.
+        for path in self.folder.glob("status/*.json"):
+            path.unlink(missing_ok=True)
 
     def is_running(self) -> bool:
         """Return whether a front process runs with this home."""

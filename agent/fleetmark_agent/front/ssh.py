@@ -7,6 +7,7 @@ the configuration.
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import tempfile
 import time
@@ -87,14 +88,11 @@ class SshTransport:
         config = ("-F", self._config) if self._config else ()
         alone = ("-o", "ControlMaster=yes", "-o", "ClearAllForwardings=yes")
         words = self._words(*config, *alone, *jump, "-N", "-T", "--", self._address.host)
-        try:
-            master = self._master = bounded_process.start(words)
-        except OSError as error:
+        if shutil.which("ssh") is None:
             raise FleetmarkError(
-                ErrorKind.INSTALL_MISSING,
-                f"ssh cannot be started: {error.strerror}",
-                next_step="Install OpenSSH's client",
-            ) from error
+                ErrorKind.INSTALL_MISSING, "OpenSSH's client `ssh` is not installed"
+            )
+        master = self._master = bounded_process.start_bound(words)
         assert master.stdout is not None and master.stderr is not None
         self._readers = [bounded_process.BoundedReader(s) for s in (master.stdout, master.stderr)]
         deadline = time.monotonic() + _CONNECT_S
