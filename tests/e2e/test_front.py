@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from fleetmark_agent.front.agent_archive import AgentKit, version_of
+from fleetmark_agent.front.registry import FrontHome
 from fleetmark_core import process_tree
+from fleetmark_core.capabilities import Interpreter
 from tests.support import noop_benchmark as toy
 from tests.support.kits import make_kit, system_python
 from tests.support.processes import BIN, Fleet, environment, fleet_in, until
@@ -87,6 +91,15 @@ class Front:
             self._service.wait(60)
             self._service = None
 
+    def kill(self) -> list[int]:
+        """Kill the service; return the processes that it had started."""
+        assert self._service is not None
+        found = process_tree.descendants(self._service.pid)
+        self._service.kill()
+        self._service.wait()
+        self._service = None
+        return found
+
     def kill_connections(self) -> int:
         """Kill the SSH clients of the service; return how many."""
         assert self._service is not None
@@ -141,9 +154,11 @@ def processes_in(folder: Path) -> list[str]:
         try:
             command = (place / "cmdline").read_bytes()
             where = os.readlink(place / "cwd")
+            variables = (place / "environ").read_bytes()
         except OSError:
             continue
-        if str(folder).encode() in command or where.startswith(f"{folder}/"):
+        of_job = f"FLEETMARK_JOB={folder}/".encode() in variables
+        if of_job or str(folder).encode() in command or where.startswith(f"{folder}/"):
             found.append(command.decode(errors="replace"))
     return found
 
@@ -400,3 +415,68 @@ def test_a_device_with_dropbear_uses_ports_of_loopback(
         front.stop()
         front.run("remove", "bench-01", "--wipe")
         server.stop()
+
+
+def test_a_transfer_is_resumed_and_damage_is_noticed(
+    server: SshServer, front: Front, fleet: Fleet, kit: Path, device_home: Path, tmp_path: Path
+) -> None:
+    version = f"3.{platform_minor(system_python())}"
+    abi = f"cp{version.replace('.', '')}"
+    glibc = int(platform.libc_ver()[1].split(".")[1])
+    machine = platform.machine()
+    fitting = tuple(f"manylinux_2_{number}_{machine}" for number in range(glibc, 16, -1))
+    fitting += (f"manylinux2014_{machine}", f"linux_{machine}")
+    made = AgentKit(kit)
+    chosen = made.choose(Interpreter("", version, "cpython", (abi,), fitting))
+    archive = tmp_path / "archive"
+    made.write_archive(chosen, version, archive)
+    made.close()
+    data = archive.read_bytes()
+    half = len(data) // 2
+    folder = device_home / ".fleetmark-agent"
+    part = folder / "incoming" / version_of(chosen, version)
+    part.parent.mkdir(parents=True)
+    (folder / "front").write_text(FrontHome(front.home).mark() + "\n")
+
+    part.write_bytes(bytes(half))
+    assert "the files were damaged on their way" in refusal(front.add(server, fleet, kit))
+    assert list((folder / "versions").iterdir()) == []
+    part.write_bytes(data[:half])
+    done = front.add(server, fleet, kit)
+    assert done.returncode == 0, done.stderr
+    assert f"{(len(data) - half) / 1e6:.1f} MB sent" in done.stdout
+    assert not part.exists()
+
+
+def platform_minor(python: str) -> str:
+    words = [python, "-I", "-c", "import sys; print(sys.version_info[1])"]
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_a_killed_front_leaves_no_connection_and_a_wipe_ends_a_running_job(
+    server: SshServer, front: Front, fleet: Fleet, kit: Path, device_home: Path
+) -> None:
+    before = files(device_home)
+    done = front.add(server, fleet, kit)
+    assert done.returncode == 0, done.stderr
+    front.start()
+    until(lambda: fleet.presence("bench-01") == "online", "the device")
+    submit(fleet, 300)
+    until(lambda: fleet.query("SELECT state FROM jobs") == [("ACTIVE",)], "the run")
+    until(lambda: any("main.py" in found for found in processes_in(device_home)), "the job")
+    clients = front.kill()
+    assert clients
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in clients), "the end of ssh")
+    front.start()
+    until(lambda: front.state()[0] == "connected", "the front")
+
+    # A device that cannot be reached stays known, so that the command can be repeated.
+    hosts = (server.folder / "known_hosts").read_text()
+    (server.folder / "known_hosts").write_text("")
+    assert "the host key is not known" in refusal(front.run("remove", "bench-01", "--wipe"))
+    assert front.state()[0] == "being removed"
+    (server.folder / "known_hosts").write_text(hosts)
+    done = front.run("remove", "bench-01", "--wipe")
+    assert done.returncode == 0, done.stderr
+    assert processes_in(device_home) == []
+    assert files(device_home) == before
