@@ -380,11 +380,23 @@ def test_a_run_survives_a_killed_connection(
     until(lambda: ended(fleet, campaign) == [("SUCCEEDED", 1)], "the result")
     assert fleet.query("SELECT count(*) FROM runs") == [(1,)]
 
-    # A front that is stopped and started finds the agent running.
+    # A front that is stopped and started finds the agent running, and removes files of other
+    # versions that no process uses.
     front.stop()
+    versions = device_home / ".fleetmark-agent/versions"
+    for name in ("new", "old", "used"):
+        (versions / name).mkdir()
+        if name != "new":
+            os.utime(versions / name, (0, 0))
+    user = subprocess.Popen([f"{versions}/used/bin/python", "120"], executable="/bin/sleep")
     pid = (device_home / ".fleetmark-agent/agent.pid").read_text()
     front.start()
     until(lambda: front.state()[0] == "connected", "the front")
+    assert (versions / "new").exists()
+    assert (versions / "used").exists()
+    assert not (versions / "old").exists()
+    user.kill()
+    user.wait()
     assert (device_home / ".fleetmark-agent/agent.pid").read_text() == pid
     campaign = submit(fleet)
     until(lambda: ended(fleet, campaign) == [("SUCCEEDED", 1)], "the next result")

@@ -169,6 +169,19 @@ say switched yes
 START = """
 own
 [ ! -f "$D/home/identity/enrolment.json" ] || rm -f "$D/join-token"
+# Files of other versions go, unless a process uses them (the supervisor of a job outlives its agent)
+# or they are new: another process of this front may just have sent them.
+for folder in "$D"/versions/*; do
+    [ "$folder" != "$D/versions/$version" ] || continue
+    used=no
+    [ -z "$(find "$folder" -maxdepth 0 -mmin -60)" ] || used=yes
+    for place in /proc/[0-9]*; do
+        first=
+        { read -r first <"$place/cmdline"; } 2>/dev/null
+        case $first in "$folder"/*) used=yes ;; esac
+    done
+    [ "$used" = yes ] || rm -rf "$folder"
+done
 if agent_pid; then say agent "$pid"; exit 0; fi
 cd "$D" || fail "cannot use $D"
 TMPDIR=$D/tmp

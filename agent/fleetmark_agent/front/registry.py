@@ -7,6 +7,7 @@ import getpass
 import json
 import secrets
 import socket
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,9 +110,12 @@ class FrontHome:
             (self.folder / kind / f"{name}.json").unlink(missing_ok=True)
 
     def set_status(self, name: str, state: str, reason: str = "") -> None:
-        """Write the state of a device's connection."""
+        """Write the state of a device's connection, if there is space for it."""
         text = json.dumps({"state": state, "reason": reason}).encode()
-        write_atomic(self.folder / "status" / f"{name}.json", text, durable=False, private=True)
+        path = self.folder / "status" / f"{name}.json"
+        # A full disk must not end a connection.
+        with suppress(OSError):
+            write_atomic(path, text, durable=False, private=True)
 
     def clear_status(self, name: str) -> None:
         """Delete the state of a device's connection."""

@@ -24,7 +24,7 @@ from fleetmark_core.network_address import join_address
 from fleetmark_core.ssh_address import SshAddress
 
 _CONNECT_S = 60.0
-_LONGEST_SOCKET_PATH = 90
+_LONGEST_SOCKET_PATH = 104
 _DEMANDED = (
     "BatchMode=yes",
     "StrictHostKeyChecking=yes",
@@ -34,7 +34,6 @@ _DEMANDED = (
     "RemoteCommand=none",
     "RequestTTY=no",
     "ControlPersist=no",
-    "ForkAfterAuthentication=no",
     "LogLevel=ERROR",
     "ConnectTimeout=20",
     "ServerAliveInterval=15",
