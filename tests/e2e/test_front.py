@@ -211,6 +211,7 @@ def test_the_controller_adds_and_removes_a_device_behind_ssh(
     front.start()
     address = f"ssh://root@127.0.0.1:{server.port}"
     words = ("--kit", str(kit), "--ssh-config", str(server.client_config), "--name", "bench-01")
+    words += ("--jump", f"root@127.0.0.1:{server.port}")
     # The front of the account that gives the command is used.
     environment = {**fleet.environment(), "FLEETMARK_FRONT_HOME": str(front.home)}
 

@@ -169,8 +169,8 @@ say switched yes
 START = """
 own
 [ ! -f "$D/home/identity/enrolment.json" ] || rm -f "$D/join-token"
-# Files of other versions go, unless a process uses them (the supervisor of a job outlives its agent)
-# or they are new: another process of this front may just have sent them.
+# Files of other versions go, unless a process uses them (a job's supervisor outlives its agent), or
+# they are new: another process of this front may just have sent them.
 for folder in "$D"/versions/*; do
     [ "$folder" != "$D/versions/$version" ] || continue
     used=no
