@@ -154,20 +154,25 @@ def capabilities(home: str | None, as_json: bool) -> None:
 @click.option("--home", metavar="DIR", help=_HOME_HELP)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def doctor(home: str | None, as_json: bool) -> None:
-    """Show the sandbox and the sensors for jobs on this device, and how to improve them.
+    """Show the sandbox, the sensors and the settings for jobs, and how to improve them.
 
     The command tests the sandbox. Only temperature sensors of the SoC are used; the others are
-    listed with the reason.
+    listed with the reason. Lines that begin with `stable` say for each setting of a stable run to
+    what it can be set, or why not.
     """
     from fleetmark_agent.config.loader import load_settings
     from fleetmark_agent.runner.conditioning.doctor import examine_measuring
+    from fleetmark_agent.runner.conditioning.tuning import Tuning
     from fleetmark_agent.sandbox.doctor import examine
     from fleetmark_cli.output import print_fields, print_json
     from fleetmark_core.serde import to_plain
 
     folder = _home(home)
     found = examine(folder)
-    measuring = examine_measuring(Path(load_settings(folder).system_root))
+    settings = load_settings(folder)
+    root = Path(settings.system_root)
+    tuning = Tuning(folder, root, settings.stable_settings, settings.nvpmodel_mode)
+    measuring = examine_measuring(root, tuning.plans())
     if as_json:
         print_json({**to_plain(found), "measuring": to_plain(measuring)})
         return
