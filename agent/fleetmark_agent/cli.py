@@ -184,6 +184,40 @@ def doctor(home: str | None, as_json: bool) -> None:
 
 
 @command.command()
+@click.option(
+    "--out",
+    metavar="FILE",
+    default="fleetmark-proof.tar.gz",
+    show_default=True,
+    type=click.Path(dir_okay=False),
+    help="Archive to write.",
+)
+@click.option(
+    "--runtimes",
+    metavar="DIR",
+    type=click.Path(exists=True, file_okay=False),
+    help="Folder with the wheels of runtimes, one folder for each; each runtime runs once.",
+)
+@click.option("--home", metavar="DIR", help=_HOME_HELP)
+def proof(out: str, runtimes: str | None, home: str | None) -> None:
+    """Write an archive with what Fleetmark reads of this device, to test it without the device.
+
+    The archive has the kernel's files that are read, the answers of the vendor's programs, the
+    sensors, the settings and the output of `agent doctor`. Host and user names, addresses, serial
+    numbers and home folders are replaced. It is plain text: read it before you send it. The command
+    changes no setting and sends nothing.
+    """
+    from fleetmark_agent.proof.proof_archive import write_proof
+
+    document = write_proof(_home(home), Path(out), None if runtimes is None else Path(runtimes))
+    for run in document["runs"]:
+        echo(f"runtime {run['runtime']}: {run['fault'] or 'it computes'}")
+    echo(
+        f"{out} has {document['files']} files. Read it before you send it: tar xOf {out} proof.json"
+    )
+
+
+@command.command()
 @click.option("--home", metavar="DIR", help=_HOME_HELP)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def status(home: str | None, as_json: bool) -> int:
