@@ -26,6 +26,11 @@ CALLS = "calls"
 _NVPMODEL = r"""#!/bin/sh
 root={root}
 echo "nvpmodel $*" >> $root/calls
+if [ -e $root/kill-at ]; then
+    read call < $root/kill-at
+    if [ "$call" = "before nvpmodel $1" ]; then kill -9 $PPID; exit 1; fi
+fi
+if [ -e $root/slow ]; then sleep 2; fi
 read line < $root/var/lib/nvpmodel/status
 mode=${{line#pmode:}}; mode=${{mode#000}}
 case "$1" in
@@ -40,10 +45,15 @@ case "$1" in
     if [ -e $root/nvpmodel-fails ]; then echo "NVPM ERROR: out of order" >&2; exit 255; fi
     echo "pmode:000$2" > $root/var/lib/nvpmodel/status;;
 esac
+if [ "$call" = "after nvpmodel $1" ]; then kill -9 $PPID; fi
 """
 _JETSON_CLOCKS = r"""#!/bin/sh
 root={root}
 echo "jetson_clocks $1" >> $root/calls
+if [ -e $root/kill-at ]; then
+    read call < $root/kill-at
+    if [ "$call" = "before jetson_clocks ${{1:-set}}" ]; then kill -9 $PPID; exit 1; fi
+fi
 case "$1" in
 --help) echo "usage: jetson_clocks [--store] [--restore]";;
 --store)
@@ -58,6 +68,7 @@ case "$1" in
     read clocks < "$2"; echo "$clocks" > $root/clocks;;
 "") echo highest > $root/clocks;;
 esac
+if [ "$call" = "after jetson_clocks ${{1:-set}}" ]; then kill -9 $PPID; fi
 """
 _NVIDIA_SMI = r"""#!/bin/sh
 root={root}

@@ -6,6 +6,8 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import pytest
 from fleetmark_agent.fingerprint import controls, measure
 from fleetmark_agent.runner.conditioning import device_programs
 from fleetmark_agent.runner.conditioning.device_programs import STORED_CLOCKS
+from fleetmark_agent.runner.conditioning.doctor import examine_measuring
 from fleetmark_agent.runner.conditioning.tuning import JOURNAL, Tuning
 from fleetmark_core import subprocesses
 from tests.support.agent_process import AgentProcess
@@ -23,6 +26,7 @@ from tests.support.fake_controller import FakeController
 from tests.support.vendor_devices import GPU, GPU_CLOCK, STATUS, JetsonDevice, add_gpu
 from tests.unit.agent.test_stable_run import stable_order
 
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="the agent must be root to set them")
 SLOW, FAST = ("pmode:0000", "dynamic"), ("pmode:0002", "highest")
 
 
@@ -218,6 +222,10 @@ def test_the_capabilities_and_the_doctor_name_the_controls(
     assert plans["jetson_clocks"] == "highest can be set"
     assert plans["governor"] == "the device has no cpufreq"
     assert "gpu_clocks" not in plans and jetson.calls() == []
+    shown = examine_measuring(jetson.root, plans).fields()
+    assert shown["stable nvpmodel"] == "MAXN_SUPER can be set"
+    jetson.put("etc/nvpmodel.conf", "")
+    assert "none in /etc/nvpmodel.conf" in Tuning(home, jetson.root).plans()["nvpmodel"]
 
 
 def test_a_program_that_hangs_ends_with_all_that_it_started(tmp_path: Path) -> None:
@@ -238,6 +246,34 @@ def test_a_program_that_ends_leaves_nothing_behind(tmp_path: Path) -> None:
     assert has_ended(int(pids.read_text()))
 
 
+STEPS = [
+    f"{when} {call}"
+    for call in ("nvpmodel -m", "jetson_clocks --store", "jetson_clocks set")
+    for when in ("before", "after")
+]
+
+
+@needs_root
+@pytest.mark.parametrize("step", STEPS)
+def test_a_kill_at_any_step_leaves_nothing_set(jetson: JetsonDevice, home: Path, step: str) -> None:
+    """A real process makes the settings; a program kills it before or after its work."""
+    jetson.put("kill-at", step)
+    code = "import sys; from pathlib import Path; from fleetmark_agent.runner.conditioning.tuning"
+    code += " import Tuning; Tuning(Path(sys.argv[1]), Path(sys.argv[2])).apply()"
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(home), str(jetson.root)], check=False, timeout=60
+    )
+    assert ran.returncode == -signal.SIGKILL
+    assert (home / JOURNAL).exists()
+    (jetson.root / "kill-at").unlink()
+    Tuning(home, jetson.root).undo()
+    assert jetson.state() == SLOW
+    assert not (home / JOURNAL).exists()
+    # The next run begins from there.
+    assert Tuning(home, jetson.root).apply()["refused"] == []
+    assert jetson.state() == FAST
+
+
 # The agent and its supervisor as processes.
 
 
@@ -247,9 +283,6 @@ def tuned(agent: AgentProcess, jetson: JetsonDevice) -> AgentProcess:
     with (agent.home / "config.toml").open("a") as config:
         config.write(f'system_root = "{jetson.root}"\n')
     return agent
-
-
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="the agent must be root to set them")
 
 
 async def running(jetson: JetsonDevice, agent: AgentProcess) -> None:
@@ -302,6 +335,28 @@ async def test_the_next_start_restores_what_a_crash_of_both_left(
 
 
 @needs_root
+async def test_a_job_that_is_cancelled_while_settings_are_made(
+    tuned: AgentProcess, controller: FakeController, jetson: JetsonDevice
+) -> None:
+    jetson.put("slow", "")
+    await tuned.start()
+    order = stable_order(controller, tuned)
+    controller.offer(order)
+    for _ in range(600):
+        if (tuned.home / JOURNAL).exists():
+            break
+        await asyncio.sleep(0.02)
+    assert jetson.state() == SLOW, "the program is at work"
+    controller.order_stop((order.job_id, order.epoch))
+    for _ in range(600):
+        if "jetson_clocks --restore" in jetson.calls():
+            break
+        await asyncio.sleep(0.05)
+    await restored(jetson, tuned)
+    assert not list(tuned.home.glob("attempts/*/started.json"))
+
+
+@needs_root
 async def test_a_job_that_ends_reports_its_settings(
     tuned: AgentProcess, controller: FakeController, jetson: JetsonDevice
 ) -> None:
@@ -310,8 +365,6 @@ async def test_a_job_that_ends_reports_its_settings(
     order = stable_order(controller, tuned)
     controller.offer(order)
     await running(jetson, tuned)
-    # The readings of the accelerators are taken once a second.
-    await asyncio.sleep(1.5)
     (tuned.gates / "gate").touch()
     final = await controller.final((order.job_id, order.epoch))
     reported = final.provenance["stable"]

@@ -257,6 +257,11 @@ def test_clocks_and_load_of_accelerators(device: DeviceTree) -> None:
         "fdab0000.npu clock_mhz": {"min": 1000.0, "mean": 1000.0, "max": 1000.0},
         "gpu load_percent": {"min": 51.2, "mean": 51.2, "max": 51.2},
     }
+    due = []
+    for _ in range(3, 121):
+        readings.sample()
+        due.append(readings.is_due())
+    assert [number for number, is_due in enumerate(due, 3) if is_due] == [4, 8, 16, 32, 60, 64, 120]
     device.put(load, "NPU load:  45%")
     assert npu_load_percent(device.root) == 45
 

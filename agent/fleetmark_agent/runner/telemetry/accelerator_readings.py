@@ -28,6 +28,7 @@ _JETSON_LOADS = (
 _CLOCKED = re.compile(r"npu|gpu|mali|gv11b|gp10b|ga10b|gb10b", re.IGNORECASE)
 _CORE = re.compile(r"(?:Core\d+|load):\s*(\d{1,3})\s*%", re.IGNORECASE)
 _MOST_READINGS = 64
+_EACH_SAMPLES = 60
 
 Reader = Callable[[], "float | None"]
 
@@ -44,9 +45,11 @@ class AcceleratorReadings:
         self._reasons = nvml.throttle_reasons() if root == Path("/") else {}
         self._seen: dict[str, list[float]] = {}
         self._lowered: dict[str, int] = {}
+        self._count = 0
 
     def sample(self) -> None:
         """Read all values once."""
+        self._count += 1
         for name, read in self._readers.items():
             value = read()
             if value is not None:
@@ -54,6 +57,13 @@ class AcceleratorReadings:
                 self._seen[name] = [min(low, value), total + value, max(high, value), count + 1]
         for name, bits in self._reasons.items():
             self._lowered[name] = self._lowered.get(name, 0) | (bits() or 0)
+
+    def is_due(self) -> bool:
+        """Return whether the summary is to be written now: the job's end may come unnoticed."""
+        count = self._count
+        return bool(self._seen or self._lowered) and (
+            count & (count - 1) == 0 or count % _EACH_SAMPLES == 0
+        )
 
     def summary(self) -> dict[str, Any]:
         """Return the lowest, mean and highest value of each reading, and reasons for low clocks."""

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fleetmark_agent.runner.telemetry.accelerator_readings import AcceleratorReadings
     from fleetmark_agent.runner.telemetry.device_condition import Condition
     from fleetmark_agent.runner.telemetry.power_sensors import PowerSensor
 
@@ -213,6 +214,8 @@ def main(spec_path: str) -> int:
                     if running:
                         file.write(json.dumps(sampler.sample()) + "\n")
                         accelerators.sample()
+                        if accelerators.is_due():
+                            _note_accelerators(file, accelerators)
                     if len(sampler.power_modes) > modes:
                         modes = len(sampler.power_modes)
                         file.write(json.dumps({"power_modes": sampler.power_modes}) + "\n")
@@ -222,10 +225,15 @@ def main(spec_path: str) -> int:
             due = max(due + pause_s, time.monotonic())
             if running:
                 time.sleep(max(0.0, due - time.monotonic()))
-        summary = accelerators.summary()
-        if summary:
-            file.write(json.dumps({"accelerators": summary}) + "\n")
+        _note_accelerators(file, accelerators)
     return 0
+
+
+def _note_accelerators(file: Any, accelerators: AcceleratorReadings) -> None:
+    """Write the readings so far, if there are any; a later line replaces an earlier one."""
+    summary = accelerators.summary()
+    if summary:
+        file.write(json.dumps({"accelerators": summary}) + "\n")
 
 
 def _note(file: Any, sampler: Sampler, condition: Condition, found: PowerSensor) -> None:
