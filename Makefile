@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 VERSION_FILE := core/fleetmark_core/version.py
 
 .PHONY: help demo test test-fast test-all test-arm64 simulate faults bench-resolve bench-schedule bench-fleet bench-agent \
-	bench-fidelity bench-models bench-sandbox mlperf-check mlperf-results mlperf-verify mlperf-campaign fuzz lint stubs docs setup locks release agent-kit clean
+	bench-fidelity bench-models bench-results bench-sandbox mlperf-check mlperf-results mlperf-verify mlperf-campaign fuzz lint stubs docs setup locks release agent-kit clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -56,6 +56,10 @@ bench-models: $(VENV)/.dev ## Compare the harness with bare loops on each runtim
 
 bench-sandbox: $(VENV)/.dev ## Measure what the sandbox costs a 1 ms model: ROUNDS=12 [BLOCK_S=4]
 	@$(BIN)/python bench/sandbox.py --rounds $(ROUNDS) --seconds $(BLOCK_S)
+
+SAMPLES ?= 10000000
+bench-results: $(VENV)/.dev ## Measure exports of samples beside their floors: SAMPLES=10000000
+	@$(BIN)/python bench/results.py --samples $(SAMPLES)
 
 bench-schedule: $(VENV)/.dev ## Measure scheduling: 10,000 waiting jobs, 1,000 devices
 	@$(BIN)/python bench/schedule.py

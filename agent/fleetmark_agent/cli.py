@@ -155,20 +155,25 @@ def capabilities(home: str | None, as_json: bool) -> None:
 @click.option("--home", metavar="DIR", help=_HOME_HELP)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def doctor(home: str | None, as_json: bool) -> None:
-    """Show the sandbox and the sensors for jobs on this device, and how to improve them.
+    """Show the sandbox, the sensors and the settings for jobs, and how to improve them.
 
     The command tests the sandbox. Only temperature sensors of the SoC are used; the others are
-    listed with the reason.
+    listed with the reason. Lines that begin with `stable` say for each setting of a stable run to
+    what it can be set, or why not.
     """
     from fleetmark_agent.config.loader import load_settings
     from fleetmark_agent.runner.conditioning.doctor import examine_measuring
+    from fleetmark_agent.runner.conditioning.tuning import Tuning
     from fleetmark_agent.sandbox.doctor import examine
     from fleetmark_cli.output import print_fields, print_json
     from fleetmark_core.serde import to_plain
 
     folder = _home(home)
     found = examine(folder)
-    measuring = examine_measuring(Path(load_settings(folder).system_root))
+    settings = load_settings(folder)
+    root = Path(settings.system_root)
+    tuning = Tuning(folder, root, settings.stable_settings, settings.nvpmodel_mode)
+    measuring = examine_measuring(root, tuning.plans())
     if as_json:
         print_json({**to_plain(found), "measuring": to_plain(measuring)})
         return
@@ -177,6 +182,40 @@ def doctor(home: str | None, as_json: bool) -> None:
         echo(f"\ntemperature sensor {name} is not used: {why}")
     for shortfall in found.sandbox.shortfalls:
         echo(f"\n{shortfall.what}: {shortfall.reason}\n  remedy: {shortfall.remedy}")
+
+
+@command.command()
+@click.option(
+    "--out",
+    metavar="FILE",
+    default="fleetmark-proof.tar.gz",
+    show_default=True,
+    type=click.Path(dir_okay=False),
+    help="Archive to write.",
+)
+@click.option(
+    "--runtimes",
+    metavar="DIR",
+    type=click.Path(exists=True, file_okay=False),
+    help="Folder with the wheels of runtimes, one folder for each; each runtime runs once.",
+)
+@click.option("--home", metavar="DIR", help=_HOME_HELP)
+def proof(out: str, runtimes: str | None, home: str | None) -> None:
+    """Write an archive with what Fleetmark reads of this device, to test it without the device.
+
+    The archive has the kernel's files that are read, the answers of the vendor's programs, the
+    sensors, the settings and the output of `agent doctor`. Host and user names, addresses, serial
+    numbers and home folders are replaced. It is plain text: read it before you send it. The command
+    changes no setting and sends nothing.
+    """
+    from fleetmark_agent.proof.proof_archive import write_proof
+
+    document = write_proof(_home(home), Path(out), None if runtimes is None else Path(runtimes))
+    for run in document["runs"]:
+        echo(f"runtime {run['runtime']}: {run['fault'] or 'it computes'}")
+    echo(
+        f"{out} has {document['files']} files. Read it before you send it: tar xOf {out} proof.json"
+    )
 
 
 @command.command()

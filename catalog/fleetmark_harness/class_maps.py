@@ -23,7 +23,8 @@ class ClassMaps(RandomTensors):
 
     The first output has the scores of the classes on the axis without which it has the shape of the
     labels, or it is the map itself. The answer has the type of the labels. Of equal scores, the
-    lower class is chosen. A position with NaN scores has no class.
+    lower class is chosen. A position with NaN scores has no class; nor has one whose value in a map
+    is that of no class, as models mark what they do not know.
     """
 
     def __init__(
@@ -65,10 +66,12 @@ class ClassMaps(RandomTensors):
         axis = self._axes[key]
         if axis is None:
             low, high = values.min(), values.max()
-            if low < 0 or high >= self._limit:
+            if low < min(0, self._none) or high > max(self._limit - 1, self._none):
                 wrong = low if low < 0 else high
                 raise JobError(
-                    BAD_INPUT, f"the output has the class {wrong}, expected 0 to {self._limit - 1}"
+                    BAD_INPUT,
+                    f"the output has the class {wrong}, expected 0 to {self._limit - 1}, "
+                    f"or {self._none} for no class",
                 )
             classes = values.astype(self.answer_dtype)
         else:

@@ -12,6 +12,8 @@ import sys
 import time
 
 _PR_SET_CHILD_SUBREAPER = 36
+_SESSION = 3
+"""Place of the session among the fields of /proc/PID/stat from the state on."""
 _ROUNDS = 20
 """Number of kill rounds: one round may miss a child that is being created."""
 
@@ -49,6 +51,19 @@ def kill_group(group: int) -> None:
     """Kill a process group. `kill_descendants` handles processes that left the group."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)
+
+
+def kill_session(session: int) -> None:
+    """Kill all processes of the session that a process with this number began (Linux).
+
+    On other systems only its process group is killed.
+    """
+    kill_group(session)
+    for name in _listed("/proc"):
+        words = _stat(name) if name.isdigit() else []
+        if len(words) > _SESSION and int(words[_SESSION]) == session and words[0] != b"Z":
+            with contextlib.suppress(OSError):
+                os.kill(int(name), signal.SIGKILL)
 
 
 def become_subreaper() -> None:

@@ -92,6 +92,15 @@ def test_fidelity() -> None:
     assert "blocks marked" in done.stdout
 
 
+def test_results() -> None:
+    done = bench("results.py", "--samples", "600000", "--turns", "1")
+    # Whether goals of speed are met depends on what else runs.
+    assert done.returncode in (0, 1), done.stderr
+    assert float(cells(done.stdout, "0.6 million samples to Parquet")[3]) > 0
+    for form in ("parquet", "csv"):
+        assert cells(done.stdout, f"memory of one run to {form}")[-1] == "yes"
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_random_models() -> None:

@@ -9,3 +9,4 @@ ROOT = TESTS.parent
 DATA = TESTS / "data"
 LOADGEN_LOGS = DATA / "loadgen"
 DEVICE_TREES = DATA / "devices"
+MACHINES = DATA / "machines"

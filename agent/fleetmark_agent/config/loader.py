@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fleetmark_agent.config.settings import AgentSettings
+from fleetmark_agent.config.settings import STABLE_SETTINGS, AgentSettings
 from fleetmark_core.device_names import RULE, is_device_name
 from fleetmark_core.log_format import LOG_FORMATS
 from fleetmark_core.regular_file import read_regular
@@ -176,6 +176,23 @@ def _folders(value: object) -> list[str]:
     return [os.path.realpath(path) for path in value]
 
 
+def _stable_settings(value: object) -> list[str]:
+    from fleetmark_core.suggest import hint
+
+    if not isinstance(value, list):
+        raise ValueError(f"found {value!r}, expected a list of settings")
+    for name in value:
+        if name not in STABLE_SETTINGS:
+            raise ValueError(f"{name!r} is not a setting. {hint(str(name), STABLE_SETTINGS)}")
+    return list(value)
+
+
+def _power_mode(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"\S{1,40}", value):
+        raise ValueError(f"found {value!r}, expected the name of a power mode")
+    return value
+
+
 def _root(value: object) -> str:
     return _folders([value])[0]
 
@@ -232,6 +249,8 @@ KEYS: dict[str, Check] = {
     "job_scratch_bytes": _whole(1024 * 1024),
     "start_wait_s": _seconds(0, 86400),
     "system_root": Check(_root, "absolute path of a folder that exists"),
+    "stable_settings": Check(_stable_settings, f"list of {', '.join(STABLE_SETTINGS)}"),
+    "nvpmodel_mode": Check(_power_mode, "name of a power mode, up to 40 characters"),
     "log_format": Check(_log_format, ", ".join(LOG_FORMATS)),
     "energy_input": Check(_sensor, "name of a sensor, up to 100 characters"),
 }

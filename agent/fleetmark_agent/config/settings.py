@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 GIB = 1024**3
+STABLE_SETTINGS = ("nvpmodel", "governor", "jetson_clocks", "gpu_clocks")
+"""Settings of a device that a stable run may change, in the order in which they are made."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,11 @@ class AgentSettings:
     governor is set. For an agent in a container: where its host's are mounted."""
     energy_input: str = ""
     """Name of the sensor that measures what the whole device uses. Empty: as its label says."""
+    stable_settings: list[str] = field(default_factory=lambda: list(STABLE_SETTINGS))
+    """Settings of the device that a stable run may change; see docs/reference/verdicts.md."""
+    nvpmodel_mode: str = "MAXN"
+    """Power mode of a Jetson during stable runs, by its name in /etc/nvpmodel.conf. `MAXN` also
+    means MAXN_SUPER."""
     log_format: str = "auto"
     """Form of log lines on stderr: `text`, `json`, or `auto`, which is text on a terminal and JSON
     lines otherwise."""

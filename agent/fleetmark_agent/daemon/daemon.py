@@ -147,7 +147,7 @@ class Daemon:
         for action in self.session.start():
             self._perform(action)
         if self.session.device_free:
-            self._restore_device_settings()
+            await self._restore_device_settings()
         else:
             self._spawn(self._watch_device())
         self.watch.quiet(self.session.idle)
@@ -380,15 +380,15 @@ class Daemon:
 
     async def _watch_device(self) -> None:
         await until_free(self.site.device_lock)
-        self._restore_device_settings()
+        await self._restore_device_settings()
         self.handle_event(h.DeviceChanged(free=True))
 
-    def _restore_device_settings(self) -> None:
+    async def _restore_device_settings(self) -> None:
         """Undo settings that a killed agent left behind. No job runs on the device now."""
         if (self.settings.home / "tuning.json").exists():
-            from fleetmark_agent.runner.conditioning.cpufreq import Tuning
+            from fleetmark_agent.runner.conditioning.tuning import Tuning
 
-            Tuning(self.settings.home, self.root).undo()
+            await asyncio.to_thread(Tuning(self.settings.home, self.root).undo)
 
     def _on_terminate(self) -> None:
         self._signals += 1

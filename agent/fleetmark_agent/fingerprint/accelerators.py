@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from fleetmark_agent.fingerprint import sysfs
+from fleetmark_agent.fingerprint import jetson, sysfs
+from fleetmark_core import subprocesses
 from fleetmark_core.capabilities import Accelerator
+
+_NVIDIA_LIMIT_S = 10.0
+_RKNPU_DRIVER = "RKNPU"
+_RKNPU_VERSIONS = ("sys/module/rknpu/version", "sys/kernel/debug/rknpu/version")
+"""The second one, `RKNPU driver: v0.9.8`, is for root only."""
+_VERSION = re.compile(r"\d+(?:\.\d+){1,3}")
 
 _PCI_VENDORS = {"0x10de": "NVIDIA", "0x1002": "AMD", "0x8086": "Intel"}
 _USB = {
@@ -18,7 +25,6 @@ _USB = {
 _NODES = {
     "apex_*": ("tpu", "Coral Edge TPU (PCIe)", "Google"),
     "hailo*": ("npu", "Hailo", "Hailo"),
-    "rknpu*": ("npu", "Rockchip NPU", "Rockchip"),
     "ethosu*": ("npu", "Ethos-U", "ARM"),
 }
 
@@ -28,19 +34,16 @@ def probe(root: Path = Path("/")) -> tuple[Accelerator, ...]:
     nvidia = _nvidia_smi() if root == Path("/") else []
     nvidia = nvidia or list(_nvidia_proc(root)) or list(_tegra(root))
     others = [found for found in _drm(root) if not (nvidia and found.vendor == "NVIDIA")]
-    return (*nvidia, *others, *_usb(root), *_nodes(root))
+    return (*nvidia, *others, *_rockchip(root), *_usb(root), *_nodes(root))
 
 
 def _nvidia_smi() -> list[Accelerator]:
     query = ["--query-gpu=name,driver_version,memory.total", "--format=csv,noheader,nounits"]
-    try:
-        done = subprocess.run(
-            ["nvidia-smi", *query], check=True, capture_output=True, text=True, timeout=10
-        )
-    except (OSError, subprocess.SubprocessError):
+    done = subprocesses.run_tool(["nvidia-smi", *query], _NVIDIA_LIMIT_S)
+    if done.fault:
         return []
     found: list[Accelerator] = []
-    for line in done.stdout.splitlines():
+    for line in done.output.splitlines():
         name, driver, memory = (word.strip() for word in (line + ",,").split(",")[:3])
         size = int(memory) * 1024 * 1024 if memory.isdecimal() else None
         found.append(Accelerator("gpu", name, "NVIDIA", driver or None, size))
@@ -59,11 +62,8 @@ def _nvidia_proc(root: Path) -> Iterator[Accelerator]:
 
 def _tegra(root: Path) -> Iterator[Accelerator]:
     """Yield the GPU of a Jetson; it is not a PCI device."""
-    release = sysfs.text(root / "etc/nv_tegra_release")
-    if release:
-        words = release.replace(",", " ").split()
-        version = words[1].lstrip("R") if len(words) > 1 else None
-        yield Accelerator("gpu", "Tegra", "NVIDIA", version)
+    if jetson.is_jetson(root):
+        yield Accelerator("gpu", "Tegra", "NVIDIA", jetson.l4t_version(root))
 
 
 def _drm(root: Path) -> Iterator[Accelerator]:
@@ -75,13 +75,23 @@ def _drm(root: Path) -> Iterator[Accelerator]:
         driver = next(
             (line.partition("=")[2] for line in events if line.startswith("DRIVER=")), None
         )
-        if vendor or driver:
+        if (vendor or driver) and driver != _RKNPU_DRIVER:
             yield Accelerator("gpu", f"{vendor or driver} {device or ''}".strip(), vendor)
     for path in sorted((root / "sys/class/accel").glob("accel*/device")):
         vendor = _PCI_VENDORS.get(sysfs.text(path / "vendor") or "")
         yield Accelerator(
             "npu", f"{vendor or 'accelerator'} {sysfs.text(path / 'device') or ''}".strip(), vendor
         )
+
+
+def _rockchip(root: Path) -> Iterator[Accelerator]:
+    """Yield the NPU of a Rockchip SoC: a device file of its own, or one of the driver's devices."""
+    bound = root.glob(f"sys/bus/platform/drivers/{_RKNPU_DRIVER}/*npu*")
+    if any((root / "dev").glob("rknpu*")) or any(bound):
+        texts = (sysfs.text(root / name) for name in _RKNPU_VERSIONS)
+        found = (_VERSION.search(text) for text in texts if text)
+        version = next((match.group(0) for match in found if match), None)
+        yield Accelerator("npu", "Rockchip NPU", "Rockchip", version)
 
 
 def _usb(root: Path) -> Iterator[Accelerator]:

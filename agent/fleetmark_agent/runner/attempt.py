@@ -136,7 +136,7 @@ class AttemptRunner:
                 if not self.workspace.outcome.exists():
                     self._tell(JobRunning(self.key))
                 await self._watch()
-                stabilize.undo(self.site)
+                await stabilize.undo(self.site)
         else:
             with ExitStack() as pins:
                 await self._prepare_and_run(pins)
@@ -195,21 +195,23 @@ class AttemptRunner:
         # Wait for running uploads, which would disturb the measurement.
         async with site.transfers:
             try:
-                settled = self._apply_conditions(waited)
+                settled = await self._apply_conditions(waited)
                 await self._launch(bundle, command, environment, settled)
                 await self._watch()
             finally:
                 # If only the agent ends, the job keeps running; its settings are restored by the
                 # next agent.
                 if not self.workspace.was_started or not is_held(self.workspace.alive):
-                    stabilize.undo(site)
+                    await stabilize.undo(site)
 
-    def _apply_conditions(self, waited: stabilize.CooldownResult | None) -> stabilize.RunConditions:
+    async def _apply_conditions(
+        self, waited: stabilize.CooldownResult | None
+    ) -> stabilize.RunConditions:
         """Apply the device settings that a stable run requires, and record them."""
         if waited is None:
             return stabilize.RunConditions()
         try:
-            settled = stabilize.apply_conditions(self.site, self.order, waited)
+            settled = await stabilize.apply_conditions(self.site, self.order, waited)
         except OSError as error:
             raise storage_error(
                 error, self.site.settings.home, "the journal of settings"

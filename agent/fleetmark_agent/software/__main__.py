@@ -13,12 +13,11 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from fleetmark_agent.software import subprocesses
 from fleetmark_agent.software.detection_cache import builtin_folder, rules_digest
 from fleetmark_agent.software.engine import detect
 from fleetmark_agent.software.rules import load_rules
 from fleetmark_agent.software.search_paths import SearchPaths
-from fleetmark_core import process_tree
+from fleetmark_core import process_tree, subprocesses
 from fleetmark_core.digest import canonical_json
 from fleetmark_core.serde import to_plain
 

@@ -14,10 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleetmark_agent.software import subprocesses
 from fleetmark_agent.software.models import first_line, last_line, line
 from fleetmark_agent.software.rules import Proof, RuleEntry
 from fleetmark_agent.software.search_paths import SearchPaths
+from fleetmark_core import subprocesses
 from fleetmark_core.regular_file import open_regular
 
 _MAX_READ_BYTES = 64 * 1024

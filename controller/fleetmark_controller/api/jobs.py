@@ -13,7 +13,8 @@ from fleetmark_controller.engine.engine import Engine
 from fleetmark_controller.lifecycle.states import JobState
 from fleetmark_controller.operations import campaigns, crosschecks, offline
 from fleetmark_controller.operations.effects import Effects
-from fleetmark_controller.planning.plan import CampaignPlan, CampaignRequest
+from fleetmark_controller.planning.campaign_plan import CampaignPlan
+from fleetmark_controller.planning.campaign_request import CampaignRequest
 from fleetmark_controller.store.devices import devices
 from fleetmark_controller.store.devices.selection import matching_names
 from fleetmark_controller.store.jobs import campaigns as stored_campaigns

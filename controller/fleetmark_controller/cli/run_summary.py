@@ -160,6 +160,10 @@ def _stable(conditions: Mapping[str, Any]) -> Iterator[str]:
         parts.append(
             f"governor {conditions['governor']} instead of {conditions.get('governor_before')}"
         )
+    made = [one for one in _list(conditions.get("settings")) if isinstance(one, Mapping)]
+    others = (f"{one.get('name')} {one.get('set')} instead of {one.get('before')}"
+              for one in made if one.get("name") != "governor")  # fmt: skip
+    parts += dict.fromkeys(others)
     cores = _list(conditions.get("cores"))
     if cores:
         why = conditions.get("cores_because")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fleetmark_controller.client.connection import Client, Value
 from fleetmark_controller.export.rows import RowSource
-from fleetmark_controller.export.write import sample_rows, write
+from fleetmark_controller.export.samples import SampleSource
+from fleetmark_controller.export.write import write, write_samples
 
 if TYPE_CHECKING:
     from fleetmark_controller.evaluation.samples import Samples
@@ -40,7 +42,7 @@ def export_view(
     runs = list(found)
     fetch = _Samples(client, columns, runs)
     if samples:
-        return write(form, sample_rows(fetch.runs(), fetch), out, view="samples")
+        return write_samples(form, SampleSource(fetch.runs(), fetch.parts), out)
 
     def source(view: str, **only: str) -> RowSource:
         names, given = client.rows(view=view, **only)
@@ -69,6 +71,11 @@ class _Samples:
 
     def runs(self) -> list[str]:
         return list(self._digests)
+
+    def parts(self, run_id: str) -> Iterator[Samples]:
+        from fleetmark_controller.evaluation.samples import decode_parts
+
+        return decode_parts(self._client.blob(self._digests[run_id]))
 
     def __call__(self, run_id: str) -> Samples | None:
         from fleetmark_controller.evaluation.samples import decode

@@ -16,8 +16,8 @@ from fleetmark_controller.engine.submission import Submission
 from fleetmark_controller.engine.transactions import Transactions
 from fleetmark_controller.home.settings import ControllerSettings
 from fleetmark_controller.lifecycle.power_command import PowerCommandError, fill_power_command
+from fleetmark_controller.planning.campaign_request import CampaignRequest
 from fleetmark_controller.planning.device import Device
-from fleetmark_controller.planning.plan import CampaignRequest
 from fleetmark_controller.store import events
 from fleetmark_controller.store.db.reader import Reader
 from fleetmark_controller.store.devices import device_admin, devices

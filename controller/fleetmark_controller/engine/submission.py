@@ -15,8 +15,10 @@ from fleetmark_controller.engine.transactions import Transactions
 from fleetmark_controller.home.settings import ControllerSettings
 from fleetmark_controller.operations import campaigns
 from fleetmark_controller.operations.effects import Effects
+from fleetmark_controller.planning.campaign_plan import CampaignPlan, estimated
+from fleetmark_controller.planning.campaign_request import CampaignRequest
 from fleetmark_controller.planning.model import NewCampaign
-from fleetmark_controller.planning.plan import CampaignPlan, CampaignRequest, estimated, make_plan
+from fleetmark_controller.planning.plan import make_plan
 from fleetmark_controller.store.db.reader import Reader
 from fleetmark_controller.store.devices import saved_fleets
 from fleetmark_controller.store.devices.calibrations import CalibrationIndex

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from fleetmark_controller.evaluation.telemetry import Telemetry
 from fleetmark_controller.evaluation.thresholds import Thresholds
 from fleetmark_controller.loadgen.loadgen_log import Latency
+from fleetmark_controller.loadgen.mllog import clean_text
 
 if TYPE_CHECKING:
     from fleetmark_controller.evaluation.samples import Samples
@@ -30,6 +31,7 @@ CODES: Mapping[str, str] = {
     "throttled": "the device reported throttling",
     "cpu_quota": "a CPU quota of the agent's control groups stopped processes while it measured",
     "power_mode_change": "governor, power mode or power supply changed during the measurement",
+    "setting_refused": "a setting of a stable run could not be made",
     "interval_wide": "the 95 % interval of the official figure is too wide",
     "frequency_drift": "the CPU clock fell during the measurement",
     "swap": "the device swapped during the measurement",
@@ -47,6 +49,7 @@ CODES: Mapping[str, str] = {
 }
 
 Reason = dict[str, Any]
+_MOST_REFUSED = 16
 THROTTLES: Mapping[int, str] = {
     1: "under-voltage",
     2: "CPU clock capped",
@@ -95,6 +98,17 @@ def disturbances(
         *_power_mode(telemetry.readings("power_mode"), power_modes),
         *_swap(telemetry, limit),
     ]
+
+
+def refused_settings(stable: Mapping[str, Any]) -> list[Reason]:
+    """Return a reason for each setting that a stable run asked for and the device did not get.
+
+    Args:
+        stable: what the agent reported of the settings.
+    """
+    texts = stable.get("refused")
+    found = texts[:_MOST_REFUSED] if isinstance(texts, list) else []
+    return [reason("setting_refused", clean_text(text)) for text in found]
 
 
 def interval(percent: float | None, limit: Thresholds) -> list[Reason]:

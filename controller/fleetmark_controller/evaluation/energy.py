@@ -168,11 +168,11 @@ def select_sensors(
     """Return the sensors that make up the official figure, and the scope that it covers.
 
     MLPerf measures the whole device, so a sensor of scope `board` comes first. Next is the battery
-    that the device runs from, and then the sum of its processors and their memory, which is less
-    than the whole.
+    that the device runs from. Others cover less than the whole: a computer module without its
+    board, the SoC with its memory, and last the sum of processors and memory.
     """
     usable = [source for source in sources if source.name in known]
-    for scope in ("board", "battery"):
+    for scope in ("board", "battery", "module", "soc"):
         found = next((source for source in usable if source.scope == scope), None)
         if found is not None:
             return (found,), scope

@@ -121,6 +121,9 @@ class _Evaluation:
                 start_c=facts.temperature_start_c,
                 power_modes=self._power_modes(),
             )
+            facts.condition_reasons += condition.refused_settings(
+                table(self._provenance().get("stable"))
+            )
             facts.condition_reasons += condition.interval(facts.interval_percent, self.thresholds)
         facts.condition = condition.verdict(
             facts.condition_reasons,

@@ -9,8 +9,9 @@ bytes per sample. Differences between neighbors are noise, and compress worse.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fleetmark_controller.evaluation import thresholds
 from fleetmark_controller.loadgen import limits
@@ -28,6 +29,10 @@ _MAGIC = b"FMSL"
 _VERSION = 1
 _ITEM_BYTES = 8
 _ZSTD_LEVEL = 1
+PART_SAMPLES = 1 << 18
+_WHOLE_SAMPLES = 1 << 22
+"""Up to this many samples (32 MiB), a blob is unpacked at once."""
+_SKIP_BYTES = 1 << 20
 
 
 def encode(samples: Samples) -> bytes:
@@ -57,6 +62,41 @@ def decode(blob: bytes) -> Samples:
         IngestError: it is not such a blob, is damaged, or is larger than permitted.
     """
     import numpy as np
+
+    count = _count_of(blob)
+    planes = _planes(blob, count)
+    return np.ascontiguousarray(planes.T).view("<i8").reshape(-1).astype(np.int64, copy=False)
+
+
+def decode_parts(blob: bytes, part: int = PART_SAMPLES) -> Iterator[Samples]:
+    """Decode the samples of a blob in parts of at most `part` samples, in little memory.
+
+    A blob of up to `_WHOLE_SAMPLES` is unpacked at once. A larger one is unpacked once for each of
+    the eight places, so that its memory does not grow with the number of samples.
+
+    Raises:
+        IngestError: it is not such a blob, is damaged, or is larger than permitted. A large blob
+            may turn out to be damaged only after some parts.
+    """
+    import numpy as np
+
+    count = _count_of(blob)
+    if count <= _WHOLE_SAMPLES:
+        planes = _planes(blob, count)
+        for first in range(0, count, part):
+            rows = np.ascontiguousarray(planes[:, first : first + part].T)
+            yield rows.view("<i8").reshape(-1).astype(np.int64, copy=False)
+        return
+    readers = [_place_reader(blob, place * count) for place in range(_ITEM_BYTES)]
+    for first in range(0, count, part):
+        size = min(part, count - first)
+        rows = np.empty((size, _ITEM_BYTES), np.uint8)
+        for place, reader in enumerate(readers):
+            rows[:, place] = np.frombuffer(_read(reader, size), np.uint8)
+        yield rows.view("<i8").reshape(-1).astype(np.int64, copy=False)
+
+
+def _count_of(blob: bytes) -> int:
     import zstandard
 
     if len(blob) < _HEADER.size:
@@ -72,20 +112,57 @@ def decode(blob: bytes) -> Samples:
         raise IngestError(
             f"the header declares {count} samples, more than {thresholds.MAX_SAMPLES}"
         )
-    frame = blob[_HEADER.size :]
     try:
         # The size that the frame claims is what is allocated, so it is checked first.
-        if zstandard.frame_content_size(frame) != count * _ITEM_BYTES:
+        if zstandard.frame_content_size(blob[_HEADER.size :]) != count * _ITEM_BYTES:
             raise IngestError("the size of the samples does not match the header")
-        shuffled = zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False)
     except zstandard.ZstdError as error:
-        raise IngestError(f"the samples are damaged: {error}") from error
+        raise _damaged(error) from error
+    return int(count)
+
+
+def _planes(blob: bytes, count: int) -> NDArray[np.uint8]:
+    """Return the bytes of all samples by their place, [8, count]."""
+    import numpy as np
+    import zstandard
+
+    try:
+        shuffled = zstandard.ZstdDecompressor().decompress(
+            blob[_HEADER.size :], allow_extra_data=False
+        )
+    except zstandard.ZstdError as error:
+        raise _damaged(error) from error
     if len(shuffled) != count * _ITEM_BYTES:
         raise IngestError("the size of the samples does not match the header")
-    bytes_by_place = np.frombuffer(shuffled, np.uint8).reshape(_ITEM_BYTES, -1)
-    return (
-        np.ascontiguousarray(bytes_by_place.T).view("<i8").reshape(-1).astype(np.int64, copy=False)
-    )
+    return np.frombuffer(shuffled, np.uint8).reshape(_ITEM_BYTES, -1)
+
+
+def _place_reader(blob: bytes, offset: int) -> Any:
+    """Return a reader of the unpacked bytes from `offset` on."""
+    import zstandard
+
+    reader = zstandard.ZstdDecompressor().stream_reader(memoryview(blob)[_HEADER.size :])
+    while offset:
+        skipped = min(offset, _SKIP_BYTES)
+        _read(reader, skipped)
+        offset -= skipped
+    return reader
+
+
+def _read(reader: Any, size: int) -> bytes:
+    import zstandard
+
+    try:
+        data: bytes = reader.read(size)
+    except zstandard.ZstdError as error:
+        raise _damaged(error) from error
+    if len(data) != size:
+        raise IngestError("the size of the samples does not match the header")
+    return data
+
+
+def _damaged(error: Exception) -> IngestError:
+    return IngestError(f"the samples are damaged: {error}")
 
 
 def read_raw(path: Path) -> Samples:

@@ -99,7 +99,8 @@ _FIGURES = _columns(
         "energy_source",
         "text",
         "",
-        "sensors of the energy, and their scope: board, battery, cpu; or `external:` and the meter",
+        "sensors of the energy, and their scope: board, battery, module, soc, cpu; or `external:` "
+        "and the meter",
     ),
     ("energy_unavailable", "text", "", "reason, if no energy was measured"),
     (

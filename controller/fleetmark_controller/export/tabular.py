@@ -12,6 +12,7 @@ from fleetmark_controller.export.rows import RowSource, Value
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 # JSON allows these in a string, but many readers treat them as the end of a line.
 _ESCAPES = {ord(end): f"\\u{ord(end):04x}" for end in "\u0085\u2028\u2029"}
+_ENCODE = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 _QUOTED = re.compile(r'[",\r\n]|^\s|\s$')
 
 
@@ -23,17 +24,18 @@ def write_csv(rows: RowSource, view: str, path: Path) -> int:
     """
     count = 0
     with path.open("w", encoding="utf-8", newline="") as file:
-        file.write(",".join(_cell(name) for name in rows.columns) + "\r\n")
+        file.write(",".join(csv_cell(name) for name in rows.columns) + "\r\n")
         alone = len(rows.columns) == 1
         for row in rows.clean(view):
-            line = ",".join([_cell(value) for value in row])
+            line = ",".join([csv_cell(value) for value in row])
             # A completely empty line would not count as a row.
             file.write((line or '""' if alone else line) + "\r\n")
             count += 1
     return count
 
 
-def _cell(value: Value) -> str:
+def csv_cell(value: Value) -> str:
+    """Return a value as a cell of CSV."""
     if value is None:
         return ""
     if isinstance(value, str):
@@ -54,9 +56,13 @@ def write_jsonl(rows: RowSource, view: str, path: Path) -> int:
     """
     count = 0
     names = list(rows.columns)
-    encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for row in rows.clean(view):
-            file.write(encode(dict(zip(names, row, strict=True))).translate(_ESCAPES) + "\n")
+            file.write(json_text(dict(zip(names, row, strict=True))) + "\n")
             count += 1
     return count
+
+
+def json_text(value: object) -> str:
+    """Return a value as JSON on one line, also for readers with more ends of lines than JSON's."""
+    return _ENCODE(value).translate(_ESCAPES)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from fleetmark_controller.export.atomic import atomic
 from fleetmark_controller.export.columns import VIEWS
 from fleetmark_controller.export.parquet import write_parquet
 from fleetmark_controller.export.rows import RowSource
+from fleetmark_controller.export.samples import WRITERS, SampleSource
 from fleetmark_controller.export.sqlite import write_sqlite
 from fleetmark_controller.export.tabular import write_csv, write_jsonl
 from fleetmark_core.errors import ErrorKind, FleetmarkError
@@ -57,11 +58,7 @@ def write(
         FleetmarkError: USAGE (format, view, path), DISK_FULL, BAD_MESSAGE (rows do not fit).
     """
     if format not in FORMATS:
-        raise FleetmarkError(
-            ErrorKind.USAGE,
-            f"unknown format {format!r}",
-            next_step=f"Formats: {', '.join(FORMATS)}",
-        )
+        raise _format_error(format, FORMATS)
     if view not in VIEWS:
         raise FleetmarkError(
             ErrorKind.USAGE, f"unknown view {view!r}", next_step=f"Views: {', '.join(VIEWS)}"
@@ -82,14 +79,24 @@ def write(
         return _WRITERS[format](rows, view, partial)
 
 
-def sample_rows(run_ids: Iterable[str], fetch: FetchSamples) -> RowSource:
-    """Return the samples of these runs as rows of view `samples`, one run in memory at a time."""
+def write_samples(format: str, source: SampleSource, out: Path) -> int:
+    """Write the samples of runs to `out`, atomically; return their number.
 
-    def rows() -> Iterator[tuple[str, int, int]]:
-        for run_id in run_ids:
-            taken = fetch(run_id)
-            if taken is not None:
-                for index, latency_ns in enumerate(taken.tolist()):
-                    yield run_id, index, latency_ns
+    Args:
+        format: one of `FORMATS` without html.
+        source: the runs and their samples.
+        out: the file; an existing file is replaced only when the new one is complete.
 
-    return RowSource(list(VIEWS["samples"]), rows())
+    Raises:
+        FleetmarkError: USAGE (format, path), DISK_FULL, or an error of the source.
+    """
+    if format not in WRITERS:
+        raise _format_error(format, WRITERS)
+    with atomic(out) as partial:
+        return WRITERS[format](source, partial)
+
+
+def _format_error(format: str, known: Iterable[str]) -> FleetmarkError:
+    return FleetmarkError(
+        ErrorKind.USAGE, f"unknown format {format!r}", next_step=f"Formats: {', '.join(known)}"
+    )

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from fleetmark_catalog.load import Build, Catalog
+from fleetmark_catalog.load import Catalog
 from fleetmark_catalog.resolve import Configuration, Resolution, expand, resolve
-from fleetmark_catalog.selectors import check_words, parse_selector
 from fleetmark_controller.planning import estimates, sustained
+from fleetmark_controller.planning.campaign_plan import CampaignPlan, PlannedJob
+from fleetmark_controller.planning.campaign_request import CampaignRequest
 from fleetmark_controller.planning.device import Device, DeviceList
+from fleetmark_controller.planning.device_selection import (
+    matching_devices,
+    with_sandbox,
+    with_temperature,
+)
 from fleetmark_controller.planning.memory_history import MemoryHistory
 from fleetmark_controller.planning.model import JobOption, NewJob
 from fleetmark_controller.planning.resources import Speeds, needs_of
-from fleetmark_controller.scheduling import predicates
-from fleetmark_core import sandbox_levels
 from fleetmark_core.clock import NS_PER_S, iso
 from fleetmark_core.digest import canonical_json, sha256_hex
 from fleetmark_core.errors import ErrorKind, FleetmarkError
@@ -32,83 +35,6 @@ MAX_JOBS = 10_000
 _TOO_LARGE_SHOWN = 3
 DEFAULT_MAX_JOBS = 1_000
 """A larger campaign needs an explicit `max_jobs`."""
-
-
-@dataclass(frozen=True)
-class CampaignRequest:
-    """A campaign request of an operator."""
-
-    campaign_id: str
-    benchmark: str
-    selector: str = ""
-    scenarios: tuple[str, ...] = ()
-    modes: tuple[str, ...] = ()
-    variations: tuple[str, ...] = ()
-    parameters: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    profile: str = "quick"
-    repetitions: int = 1
-    any_device: bool = False
-    priority: int = 0
-    timeout_s: float = 0.0
-    deadline_s: float = 0.0
-    max_attempts: int = 0
-    interleave: bool = False
-    max_jobs: int = 0
-    submitted_by: str = ""
-    cool_down_s: float = 0.0
-    min_sandbox: str = ""
-    stable: bool = False
-    sustain_s: float = 0.0
-    start_below_c: float = 0.0
-
-    def is_stored_as(self, stored: Mapping[str, Any]) -> bool:
-        """Return whether `stored` is the JSON form of this request.
-
-        Fields that are missing on one side count as equal: an older version did not have every
-        field, and a replay stores no request.
-        """
-        own = json.loads(json.dumps(asdict(self)))
-        return all(own[name] == value for name, value in stored.items() if name in own)
-
-
-@dataclass(frozen=True)
-class PlannedJob:
-    """A job with the values that are shown; the sizes are those of the device that needs most."""
-
-    job: NewJob
-    device: str
-    bundle_bytes: int
-    memory_bytes: int
-    disk_bytes: int
-    devices: tuple[str, ...] = ()
-    """Names of the devices that may run the job."""
-    memory_source: str = ""
-    """Value of the `MemorySource` of `memory_bytes`."""
-
-
-@dataclass
-class CampaignPlan:
-    """Jobs to store, their lockfiles, the sources of their blobs, and the devices left out.
-
-    `matching` and `left_out` hold a device name and a reason each. A dry run explains every device;
-    otherwise the devices that the selector does not match are not listed.
-    """
-
-    jobs: list[PlannedJob] = field(default_factory=list)
-    matching: list[tuple[str, str]] = field(default_factory=list)
-    left_out: list[tuple[str, str]] = field(default_factory=list)
-    size: estimates.CampaignEstimate = field(default_factory=estimates.CampaignEstimate)
-    resolutions: list[Resolution] = field(default_factory=list)
-    locks: dict[str, bytes] = field(default_factory=dict)
-
-    @property
-    def builds(self) -> tuple[Build, ...]:
-        """The wheels to build before the jobs can be stored.
-
-        Until then their lockfiles are provisional.
-        Each build is listed once, in the order of the resolutions.
-        """
-        return tuple(dict.fromkeys(b for found in self.resolutions for b in found.builds))
 
 
 def make_plan(
@@ -154,7 +80,7 @@ def make_plan(
     sustained.check_scenarios(configurations, request.sustain_s)
     plan = CampaignPlan()
     roll = devices if isinstance(devices, DeviceList) else DeviceList(devices)
-    matching = _matching(request.selector, roll, plan, saved or {}, dry_run, online)
+    matching = matching_devices(request.selector, roll, plan, saved or {}, dry_run, online)
     if request.interleave and len(configurations) == 1:
         raise FleetmarkError(
             ErrorKind.USAGE,
@@ -162,9 +88,9 @@ def make_plan(
             "--interleave",
             "Give --param or --variation several values, or omit --interleave",
         )
-    matching = _sandboxed(request.min_sandbox, matching, plan)
+    matching = with_sandbox(request.min_sandbox, matching, plan)
     if request.start_below_c:
-        matching = _with_temperature(matching, plan)
+        matching = with_temperature(matching, plan)
     _check_bound(request, len(configurations), len(matching), dry_run)
     fitting = _resolve_all(
         catalog,
@@ -247,96 +173,6 @@ def _on_common_devices(fitting: dict[str, list[_Fit]]) -> dict[str, list[_Fit]]:
         label: [fit for fit in fits if fit.device.device_id in common]
         for label, fits in fitting.items()
     }
-
-
-def estimated(
-    plan: CampaignPlan, earlier: estimates.DurationHistory, online: Collection[str] | None = None
-) -> CampaignPlan:
-    """Return the plan with what each job and the whole may take, and who of it is not online.
-
-    `online` are the ids of the devices that are connected now; None: not known.
-    """
-    jobs: list[PlannedJob] = []
-    expected: list[estimates.JobEstimate] = []
-    for planned in plan.jobs:
-        job = planned.job
-        key = (job.configuration_key, job.configuration["mode"])
-        devices = [option.device_id for option in job.options]
-        known = earlier.longest_s(key, devices)
-        seconds = known if known is not None else job.expected_s or 0.0
-        jobs.append(replace(planned, job=replace(job, expected_s=seconds)))
-        names = tuple(planned.devices)
-        expected.append(estimates.JobEstimate(names, seconds, known is not None))
-    offline = {
-        name
-        for planned in jobs
-        for name, option in zip(planned.devices, planned.job.options, strict=True)
-        if online is not None and option.device_id not in online
-    }
-    size = replace(estimates.size_of(expected), offline=tuple(sorted(offline)))
-    return replace(plan, jobs=jobs, size=size)
-
-
-def _matching(
-    selector_text: str,
-    devices: DeviceList,
-    plan: CampaignPlan,
-    saved: Mapping[str, str],
-    dry_run: bool,
-    online: Collection[str] | None,
-) -> list[Device]:
-    if not devices:
-        raise FleetmarkError(
-            ErrorKind.NO_MATCH,
-            "no device is registered",
-            next_step="Run `agent start` on a device",
-        )
-    if not selector_text:
-        plan.matching.extend((device.name, "every device") for device in devices)
-        return list(devices)
-    selector = parse_selector(selector_text, saved)
-    check_words(selector, devices.words)
-    matching = devices.matching(selector, online)
-
-    def reason(device: Device) -> str:
-        return selector.explain(device.subject_now(online)).reason
-
-    plan.matching.extend((d.name, reason(d)) for d in matching)
-    # An operator who submits has chosen the devices; only a dry run explains all of thousands of
-    # others.
-    if dry_run or not matching:
-        known = {device.device_id for device in matching}
-        others = [d for d in devices if d.device_id not in known]
-        explained = others if dry_run else others[:5]
-        plan.left_out.extend((d.name, reason(d)) for d in explained)
-    if not matching and not dry_run:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in plan.left_out)
-        raise FleetmarkError(ErrorKind.NO_MATCH, f"no device matches {selector_text!r} ({reasons})")
-    return matching
-
-
-def _sandboxed(wanted: str, devices: list[Device], plan: CampaignPlan) -> list[Device]:
-    """Return the devices whose sandbox is strong enough; add the others to `plan.left_out`."""
-    strong = []
-    for device in devices:
-        found = device.capabilities.sandbox
-        level = "" if found is None else found.level
-        if sandbox_levels.at_least(level, wanted):
-            strong.append(device)
-            continue
-        short = () if found is None else found.shortfalls
-        why = next(
-            (f" ({s.what}: {s.reason})" for s in short if s.what in sandbox_levels.LEVELS), ""
-        )
-        plan.left_out.append((device.name, f"{predicates.weaker(level, wanted)}{why}"))
-    return strong
-
-
-def _with_temperature(devices: list[Device], plan: CampaignPlan) -> list[Device]:
-    """Return the devices with a trusted temperature; add the others to `plan.left_out`."""
-    reasons = [(device, sustained.no_temperature_reason(device.capabilities)) for device in devices]
-    plan.left_out.extend((device.name, reason) for device, reason in reasons if reason)
-    return [device for device, reason in reasons if not reason]
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from fleetmark_agent.software import subprocesses
 from fleetmark_agent.software.client import COMMAND
 from fleetmark_agent.software.engine import detect
 from fleetmark_agent.software.models import DetectedSoftware, DetectionStatus
 from fleetmark_agent.software.rules import BadRule, load_rules, parse_rule
+from fleetmark_core import subprocesses
 from fleetmark_core.serde import parse_document
 from tests.support.detection_devices import RULES, DetectionDevice, has_ended
 from tests.unit.agent import test_software_device as unit

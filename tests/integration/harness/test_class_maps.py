@@ -83,10 +83,21 @@ def test_an_output_that_is_the_map_of_classes_is_kept() -> None:
         task = task_of(np.zeros((SAMPLES, 2, 3), np.uint8))
         outputs = np.arange(SAMPLES * 6).reshape(shape)
         assert task.answer(outputs).tolist() == np.arange(SAMPLES * 6).reshape(-1, 6).tolist()
-        for wrong in (-1, 255, 300):
+        for wrong in (-1, 256, 300):
             outputs.flat[3] = wrong
-            with pytest.raises(JobError, match=f"class {wrong}, expected 0 to 254"):
+            with pytest.raises(JobError, match=f"class {wrong}, expected 0 to 254, or 255"):
                 task.answer(outputs)
+
+
+@pytest.mark.parametrize(("dtype", "none"), [(np.uint8, 255), (np.int32, -1)])
+def test_a_map_may_mark_positions_without_class(dtype: Any, none: int) -> None:
+    outputs = np.zeros((SAMPLES, 2, 3), np.int64)
+    outputs[0, 1, 2] = none
+    answers = task_of(np.zeros((SAMPLES, 2, 3), dtype)).answer(outputs)
+    assert answers[0].tolist() == [0, 0, 0, 0, 0, none]
+    outputs[0, 1, 2] = min(none, 0) - 1
+    with pytest.raises(JobError, match=f"or {none} for no class"):
+        task_of(np.zeros((SAMPLES, 2, 3), dtype)).answer(outputs)
 
 
 def test_one_class_for_each_sample() -> None:

@@ -97,6 +97,34 @@ def test_a_jetson(tmp_path: Path) -> None:
     assert {"jetson", "jetson-orin", "cuda", "gpu"} <= set(facts.tags)
 
 
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("# R35 (release), REVISION: 4.1, GCID: 33958178, BOARD: t186ref", "35.4.1"),
+        ("# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic", "36.4.3"),
+        ("# R38 (release), REVISION: 2.0, GCID: 41844464, BOARD: generic", "38.2.0"),
+        ("nonsense", None),
+    ],
+)
+def test_versions_of_jetson_linux(tmp_path: Path, text: str, version: str | None) -> None:
+    facts = measure(lay(tmp_path, {"etc/nv_tegra_release": text}), tmp_path)
+    assert [a.driver_version for a in facts.accelerators] == [version]
+
+
+def test_the_npu_of_a_rockchip_is_no_gpu(tmp_path: Path) -> None:
+    files = {
+        "sys/class/drm/renderD129/device/uevent": "DRIVER=RKNPU\n",
+        "sys/class/drm/renderD128/device/uevent": "DRIVER=panthor\n",
+        "sys/bus/platform/drivers/RKNPU/fdab0000.npu/uevent": "DRIVER=RKNPU\n",
+        "sys/kernel/debug/rknpu/version": "RKNPU driver: v0.9.8\n",
+    }
+    found = measure(lay(tmp_path, files), tmp_path).accelerators
+    assert [(a.kind, a.vendor, a.driver_version) for a in found] == [
+        ("gpu", None, None),
+        ("npu", "Rockchip", "0.9.8"),
+    ]
+
+
 def test_a_device_that_offers_nothing_reads_unavailable_never_zero(tmp_path: Path) -> None:
     facts = measure(tmp_path, tmp_path)
     assert facts.board.model is None and facts.board.container is None

@@ -10,6 +10,10 @@ from typing import Any
 import pytest
 
 from fleetmark_agent.runner.telemetry import nvml, power_sensors
+from fleetmark_agent.runner.telemetry.accelerator_readings import (
+    AcceleratorReadings,
+    npu_load_percent,
+)
 from fleetmark_agent.runner.telemetry.sampler import PowerLog
 from tests.support.device_tree import DeviceTree
 
@@ -71,6 +75,58 @@ def test_the_rails_of_a_jetson(device: DeviceTree) -> None:
         "ina3221 VDD_CPU_GPU_CV": ("part", "power", 2.0),
         "ina3221 VDD_SOC": ("part", "power", 1.5),
     }
+
+
+def lay_rails(device: DeviceTree, chip: str, rails: dict[int, tuple[str, int, int]]) -> None:
+    device.put(f"{chip}/name", "ina3221")
+    for number, (label, millivolts, milliamperes) in rails.items():
+        device.put(f"{chip}/in{number}_label", label)
+        device.put(f"{chip}/in{number}_input", millivolts)
+        device.put(f"{chip}/curr{number}_input", milliamperes)
+
+
+def test_shunt_voltages_and_channels_that_are_not_connected_are_no_rails(
+    device: DeviceTree,
+) -> None:
+    chip = "sys/class/hwmon/hwmon1"
+    lay_rails(device, chip, {1: ("VDD_IN", 5000, 1200), 2: ("NC", 5000, 8)})
+    # The kernel's driver: in4 to in6 are shunt voltages, in7 their sum, curr4 a sum of currents.
+    device.put(f"{chip}/in4_input", 6)
+    device.put(f"{chip}/curr4_input", 1200)
+    device.put(f"{chip}/in7_label", "sum of shunt voltages")
+    device.put(f"{chip}/in7_input", 6)
+    device.put(f"{chip}/curr7_input", 9)
+    assert seen(device) == {"ina3221 VDD_IN": ("board", "power", 6.0)}
+
+
+AGX_ORIN = {1: ("VDD_GPU_SOC", 19000, 200), 2: ("VDD_CPU_CV", 19000, 100),
+            3: ("VIN_SYS_5V0", 5000, 900)}  # fmt: skip
+
+
+def test_a_module_without_a_rail_for_its_input_is_the_sum_of_its_supplies(
+    device: DeviceTree,
+) -> None:
+    lay_rails(device, "sys/class/hwmon/hwmon1", AGX_ORIN)
+    # This rail is supplied by VIN_SYS_5V0: it must not count twice.
+    lay_rails(device, "sys/class/hwmon/hwmon2", {1: ("NC", 0, 0), 2: ("VDDQ_VDD2_1V8AO", 5000, 80)})
+    found = seen(device)
+    assert found["ina3221 VDD_GPU_SOC + VDD_CPU_CV + VIN_SYS_5V0"] == ("module", "power", 10.2)
+    assert {scope for scope, _, _ in found.values()} == {"module", "part"}, "none is the whole"
+    assert len(found) == 5
+    # A rail that cannot be read is no zero in the sum.
+    total = next(s for s in power_sensors.find(device.root).sources if s.scope == "module")
+    device.put("sys/class/hwmon/hwmon1/in2_input", "")
+    assert total.read() is None
+    assert not [s for s in power_sensors.find(device.root).sources if s.scope == "module"]
+
+
+def test_no_sum_beside_a_rail_for_the_input(device: DeviceTree) -> None:
+    lay_rails(device, "sys/class/hwmon/hwmon1", AGX_ORIN)
+    device.put("sys/class/hwmon/hwmon3/name", "ina238")
+    device.put("sys/class/hwmon/hwmon3/power1_input", 20_000_000)
+    assert [n for n, (scope, _, _) in seen(device).items() if scope in ("board", "module")] == [
+        "ina238 channel 1"
+    ]
 
 
 def test_the_rails_of_an_older_jetson(device: DeviceTree) -> None:
@@ -156,6 +212,58 @@ def test_nvml() -> None:
 
     assert nvml.sources(absent) == []
     assert nvml.sources(lambda _: object()) == [], "another library of this name"
+
+
+class FakeClocks(FakeNvml):
+    """A library that also tells clocks; `reasons` are the bits for which they are lowered."""
+
+    def __init__(self, reasons: int | None) -> None:
+        super().__init__(None, None)
+        self.values["nvmlDeviceGetCurrentClocksThrottleReasons"] = reasons
+
+    def nvmlDeviceGetClockInfo(self, _: Any, domain: Any, value: Any) -> int:
+        value._obj.value = {1: 1980, 2: 2619}[domain.value]
+        return 0
+
+
+def test_clocks_by_nvml() -> None:
+    clocks = nvml.clocks(lambda _: FakeClocks(4))
+    assert {name: read() for name, read in clocks.items()} == {
+        "nvml gpu 0 sm_mhz": 1980,
+        "nvml gpu 0 memory_mhz": 2619,
+    }
+    reasons = nvml.throttle_reasons(lambda _: FakeClocks(4))
+    assert {name: read() for name, read in reasons.items()} == {"nvml gpu 0": 4}
+    assert nvml.throttle_reasons(lambda _: FakeClocks(None)) == {}
+    for absent in (nvml.clocks, nvml.throttle_reasons):
+        assert absent(lambda name: ctypes.CDLL(f"no-such-{name}")) == {}
+        assert absent(lambda _: object()) == {}
+
+
+def test_clocks_and_load_of_accelerators(device: DeviceTree) -> None:
+    assert AcceleratorReadings(device.root).summary() == {}
+    load = "sys/kernel/debug/rknpu/load"
+    device.put(load, "NPU load:  Core0: 82%, Core1: 82%, Core2: 85%,")
+    device.put("sys/class/devfreq/fdab0000.npu/cur_freq", 1_000_000_000)
+    device.put("sys/class/devfreq/dmc/cur_freq", 2_112_000_000)
+    device.put("sys/devices/platform/bus@0/17000000.gpu/load", 512)
+    readings = AcceleratorReadings(device.root)
+    readings.sample()
+    device.put(load, "NPU load:  Core0:  0%, Core1:  0%, Core2:  0%,")
+    device.put("sys/class/devfreq/fdab0000.npu/cur_freq", "")
+    readings.sample()
+    assert readings.summary() == {
+        "rknpu load_percent": {"min": 0.0, "mean": 41.5, "max": 83.0},
+        "fdab0000.npu clock_mhz": {"min": 1000.0, "mean": 1000.0, "max": 1000.0},
+        "gpu load_percent": {"min": 51.2, "mean": 51.2, "max": 51.2},
+    }
+    due = []
+    for _ in range(3, 121):
+        readings.sample()
+        due.append(readings.is_due())
+    assert [number for number, is_due in enumerate(due, 3) if is_due] == [4, 8, 16, 32, 60, 64, 120]
+    device.put(load, "NPU load:  45%")
+    assert npu_load_percent(device.root) == 45
 
 
 def test_the_log_of_power(device: DeviceTree, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from fleetmark_agent.runner.conditioning import stabilize
 from fleetmark_agent.runner.conditioning.cooling import CooldownDecision, cooling
-from fleetmark_agent.runner.conditioning.cpufreq import Tuning
+from fleetmark_agent.runner.conditioning.tuning import Tuning
 from fleetmark_agent.runner.telemetry.temperature import LastingThermometer
 from fleetmark_core.order import Order, parse_order
 from fleetmark_core.repeat_bounds import RepeatBounds
@@ -181,10 +181,19 @@ def governors(device: DeviceTree) -> list[str]:
 
 def test_governors_are_set_and_set_back(device: DeviceTree, tmp_path: Path) -> None:
     tuning = Tuning(tmp_path, device.root)
+    policy = f"{CPU}/cpufreq/policy{{}}/scaling_governor"
     assert tuning.apply() == {
         "governor": "performance",
         "governor_before": "powersave+schedutil",
+        "settings": [
+            {"name": "governor", "target": policy.format(number), "before": before, "set": now}
+            for number, before, now in (
+                (0, "powersave", "performance"),
+                (4, "schedutil", "performance"),
+            )
+        ],
         "not_set": [],
+        "refused": [],
     }
     assert governors(device) == ["performance", "performance"]
     assert tuning.journal.exists()

@@ -10,8 +10,9 @@ from fleetmark_catalog.load import Catalog, WheelFile, load_catalog, read_compon
 from fleetmark_catalog.resolve import BuiltWheel, expand, resolve, wheels_for
 from fleetmark_controller.artifacts.acquire import obtain
 from fleetmark_controller.artifacts.fetch_plan import sources_of
+from fleetmark_controller.planning.campaign_request import CampaignRequest
 from fleetmark_controller.planning.device import Device
-from fleetmark_controller.planning.plan import CampaignRequest, make_plan
+from fleetmark_controller.planning.plan import make_plan
 from fleetmark_core.blob_store import BlobFolder
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from tests.support.sample_devices import HARNESS, interpreter, sample_device

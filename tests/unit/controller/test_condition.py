@@ -143,6 +143,17 @@ def test_any_device_report_gives_a_known_condition(
         assert found["text"]
 
 
+def test_a_setting_that_a_stable_run_did_not_get_is_named() -> None:
+    text = "nvpmodel: the power mode may only be changed by root; it is 15W"
+    (found,) = condition.refused_settings({"refused": [text], "not_set": ["governor: no cpufreq"]})
+    assert found == {"code": "setting_refused", "text": text, "value": None, "limit": None}
+    for claim in ({}, {"refused": None}, {"refused": "x"}, {"not_set": ["x"]}):
+        assert condition.refused_settings(claim) == []
+    many = condition.refused_settings({"refused": ["\x1b[1m" + "x" * 10**6, 7, None, {}] * 100})
+    assert len(many) == 16
+    assert all(len(one["text"]) < 1000 and one["text"].isprintable() for one in many)
+
+
 # Only what was read while it measured.
 
 

@@ -184,6 +184,15 @@ def test_what_counts_is_the_whole_device_if_it_is_measured() -> None:
     assert found.by_source == pytest.approx({"package": 20, "VDD_IN": 40, "BAT0": 50})
 
 
+def test_a_module_or_a_soc_counts_as_what_it_is_and_never_as_the_device() -> None:
+    found = device(("rails", "module", 10), ("pmic rails", "soc", 5), ("package", "cpu", 3))
+    assert (found.joules, found.source) == (pytest.approx(20), "rails (module)")
+    found = device(("pmic rails", "soc", 5), ("package", "cpu", 3))
+    assert (found.joules, found.source) == (pytest.approx(10), "pmic rails (soc)")
+    found = device(("pmic rails", "soc", 5), ("VDD_IN", "board", 7), ("BAT0", "battery", 6))
+    assert found.source == "VDD_IN (board)"
+
+
 def test_else_the_battery_else_its_processors_and_memory() -> None:
     found = device(("package", "cpu", 10), ("BAT0", "battery", 25))
     assert (found.joules, found.source) == (pytest.approx(50), "BAT0 (battery)")

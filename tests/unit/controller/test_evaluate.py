@@ -308,6 +308,17 @@ def test_more_memory_than_the_device_has_is_refused(tmp_path: Path) -> None:
     assert facts.peak_memory_bytes is None
 
 
+def test_a_stable_run_without_its_settings_is_suspicious(tmp_path: Path) -> None:
+    name = "singlestream_performance"
+    text = "nvpmodel: power mode MAXN wants a reboot of the device"
+    for stable, found in (({"refused": [text]}, [text]), ({"not_set": [text]}, []), (None, [])):
+        final = {"started_unix_ns": 1, "provenance": {"stable": stable}}
+        facts = evaluate(cases.inputs(cases.LOADGEN_LOGS / name, name, final=final))
+        reasons = [r["text"] for r in facts.condition_reasons if r["code"] == "setting_refused"]
+        assert (reasons, facts.condition) == (found, "suspicious" if found else "good")
+        assert facts.loadgen_validity == "VALID"
+
+
 # What is missing or not what was ordered.
 
 

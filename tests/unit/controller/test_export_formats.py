@@ -21,10 +21,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fleetmark_controller.evaluation.samples import decode_parts, encode
 from fleetmark_controller.export.columns import TYPES, VIEWS
 from fleetmark_controller.export.rows import RowSource
-from fleetmark_controller.export.tabular import _cell
-from fleetmark_controller.export.write import FORMATS, sample_rows, write
+from fleetmark_controller.export.samples import SampleSource
+from fleetmark_controller.export.tabular import csv_cell
+from fleetmark_controller.export.write import FORMATS, write, write_samples
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from tests.support.examples import examples
 from tests.support.export_cases import Campaign, columns, source
@@ -294,20 +296,37 @@ def test_no_room(tmp_path: Path, format: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_samples_as_rows(tmp_path: Path) -> None:
-    campaign = Campaign()
-    run_ids = [row["run_id"] for row in campaign.runs]
-    rows = sample_rows(run_ids, campaign.samples)
-    count = write("parquet", rows, tmp_path / "s.parquet", view="samples")
-    table = pq.read_table(tmp_path / "s.parquet")
-    assert count == table.num_rows == sum(len(campaign.samples(i)) for i in campaign.blobs)
-    taken = campaign.samples(run_ids[0])
-    of_first = table.filter(pa.compute.equal(table["run_id"], run_ids[0]))
-    assert np.array_equal(of_first["latency_ns"].to_numpy(), taken)
+@pytest.mark.parametrize("format", ["csv", "jsonl", "parquet", "sqlite"])
+def test_samples_are_written_like_rows(tmp_path: Path, format: str) -> None:
+    """Exports in columns have the bytes, or the rows, of exports row by row."""
+    samples = {
+        'run "1", é': np.array([0, 5, (1 << 62)], np.int64),
+        "run2": np.array([], np.int64),
+        "run3": np.arange(700, dtype=np.int64) * 1_000_003,
+    }
+
+    def parts(run_id: str) -> Iterator[Any]:
+        return decode_parts(encode(samples[run_id]), 300)
+
+    rows = [(run, i, int(v)) for run, values in samples.items() for i, v in enumerate(values)]
+    one, other = tmp_path / "one", tmp_path / "other"
+    assert write_samples(format, SampleSource(list(samples), parts), one) == len(rows)
+    names = ["run_id", "sample_index", "latency_ns"]
+    assert write(format, RowSource(names, iter(rows)), other, view="samples") == len(rows)
+    if format == "parquet":
+        assert pq.read_schema(one).equals(pq.read_schema(other), check_metadata=True)
+        assert pq.read_table(one).equals(pq.read_table(other))
+    else:
+        assert one.read_bytes() == other.read_bytes()
+
+
+def test_samples_have_no_page(tmp_path: Path) -> None:
+    with pytest.raises(FleetmarkError, match="unknown format 'html'"):
+        write_samples("html", SampleSource([], lambda _: iter(())), tmp_path / "o")
 
 
 def test_cells_of_every_kind() -> None:
-    cells = [_cell(value) for value in (None, "", True, False, 1, 0.1, 1e300, "a")]
+    cells = [csv_cell(value) for value in (None, "", True, False, 1, 0.1, 1e300, "a")]
     assert cells == ["", '""', "true", "false", "1", "0.1", "1e+300", "a"]
 
 

@@ -16,6 +16,7 @@ from fleetmark_catalog.resolve import expand, resolve
 from fleetmark_controller.lifecycle.retry_policy import AttemptOutcome
 from fleetmark_controller.operations import results
 from fleetmark_controller.operations.results import Evaluation
+from fleetmark_controller.planning.campaign_request import CampaignRequest
 from fleetmark_controller.planning.device import Device
 from fleetmark_controller.planning.memory_history import (
     MemoryKey,
@@ -24,7 +25,7 @@ from fleetmark_controller.planning.memory_history import (
     predict_from_history,
     run_text,
 )
-from fleetmark_controller.planning.plan import CampaignRequest, make_plan
+from fleetmark_controller.planning.plan import make_plan
 from fleetmark_controller.planning.resources import memory_key
 from fleetmark_controller.store.db.migrations import m0019_memory_peaks
 from fleetmark_controller.store.devices import device_admin

@@ -128,6 +128,18 @@ def test_a_shape_must_match_the_file(imported: Importer, shape: str, says: str) 
     assert "given twice" in str(refusal(imported, IMAGE, shapes=["3x2x2", "x=3x2x2"]))
 
 
+@pytest.mark.parametrize("placeholder", ["?", "-1", "None", "unknown"])
+def test_a_placeholder_is_no_name_of_a_dimension(imported: Importer, placeholder: str) -> None:
+    """Exporters write it for each size that they do not know."""
+    sizes = [placeholder, 3, placeholder, placeholder]
+    model = onnx_graph([Value("x", "float32", sizes)], [Value("y", "float32", [placeholder, 5])])
+    assert "input x: [?, 3, ?, ?] has open dimensions" in str(refusal(imported, model))
+    table = imported.table(model, shapes=["1x3x32x320"])
+    assert table["input"] == {"name": "x", "shape": [3, 32, 320]}
+    named = onnx_graph([Value("x", "float32", ["n", 3, "size", "size"])], [Y])
+    assert "a name has one size" in str(refusal(imported, named, shapes=["1x3x32x320"]))
+
+
 def test_every_open_input_has_its_line(imported: Importer) -> None:
     model = onnx_graph([IDS, Value("mask", "int64", ["batch", "other"])], [Y])
     lines = refusal(imported, model).what.splitlines()

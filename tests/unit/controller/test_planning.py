@@ -11,10 +11,12 @@ import pytest
 
 from fleetmark_catalog.load import load_catalog
 from fleetmark_controller.operations import campaigns
+from fleetmark_controller.planning.campaign_plan import CampaignPlan, estimated
+from fleetmark_controller.planning.campaign_request import CampaignRequest
 from fleetmark_controller.planning.device import Device
 from fleetmark_controller.planning.estimates import DurationHistory
 from fleetmark_controller.planning.model import JobOption, NewCampaign, NewJob
-from fleetmark_controller.planning.plan import CampaignPlan, CampaignRequest, estimated, make_plan
+from fleetmark_controller.planning.plan import make_plan
 from fleetmark_controller.planning.resources import CalibrationKey
 from fleetmark_controller.store.devices.calibrations import CalibrationIndex
 from fleetmark_controller.store.jobs import listings

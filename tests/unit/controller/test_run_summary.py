@@ -115,6 +115,19 @@ def test_everything_else() -> None:
     assert shown(loadgen_validity=None)[0] == "LoadGen    gives no verdict in accuracy mode"
 
 
+def test_settings_by_programs() -> None:
+    settings = [
+        {"name": "nvpmodel", "target": "", "before": "15W", "set": "MAXN"},
+        {"name": "governor", "target": "policy0", "before": "schedutil", "set": "performance"},
+        {"name": "gpu_clocks", "target": "GPU-1", "before": "unlocked", "set": "2520 MHz"},
+        {"name": "gpu_clocks", "target": "GPU-2", "before": "unlocked", "set": "2520 MHz"},
+        "nonsense",
+    ]
+    assert shown({"stable": {"settings": settings}})[2] == (
+        "Stable     nvpmodel MAXN instead of 15W; gpu_clocks 2520 MHz instead of unlocked"
+    )
+
+
 def test_cores_by_kind() -> None:
     stable = {
         "cores": [3, 6, 7],

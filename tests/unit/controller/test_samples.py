@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -12,53 +14,86 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fleetmark_controller.evaluation.samples import decode, encode, percentile, read_raw
+from fleetmark_controller.evaluation import samples
+from fleetmark_controller.evaluation.samples import (
+    decode,
+    decode_parts,
+    encode,
+    percentile,
+    read_raw,
+)
 from fleetmark_controller.evaluation.thresholds import MAX_SAMPLES
 from fleetmark_controller.loadgen.errors import IngestError
 from fleetmark_controller.loadgen.limits import MAX_LATENCY_NS
 from tests.support import LOADGEN_LOGS
 from tests.support.evaluation_cases import PERFORMANCE
 
+Read = Callable[[bytes], np.ndarray]
+
+
+def in_parts(blob: bytes, part: int = 7) -> np.ndarray:
+    return np.concatenate([np.empty(0, np.int64), *decode_parts(blob, part)])
+
+
+def by_places(blob: bytes) -> np.ndarray:
+    with mock.patch.object(samples, "_WHOLE_SAMPLES", -1):
+        return in_parts(blob)
+
+
+READERS = pytest.mark.parametrize("read", [decode, in_parts, by_places])
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
 
 
+@READERS
 @given(arrays(np.int64, st.integers(0, 300), elements=INT64))
-def test_decode_gives_back_what_encode_got(samples: np.ndarray) -> None:
-    found = decode(encode(samples))
+def test_decode_gives_back_what_encode_got(read: Read, given_samples: np.ndarray) -> None:
+    found = read(encode(given_samples))
     assert found.dtype == np.int64
-    assert np.array_equal(found, samples)
+    assert np.array_equal(found, given_samples)
+
+
+def test_parts_have_at_most_the_size_that_is_asked_for() -> None:
+    blob = encode(np.arange(20, dtype=np.int64))
+    for whole in (0, 100):
+        with mock.patch.object(samples, "_WHOLE_SAMPLES", whole):
+            assert [len(part) for part in decode_parts(blob, 8)] == [8, 8, 4]
 
 
 @given(arrays(np.int64, 40, elements=INT64), st.integers(1, 4))
-def test_a_view_with_gaps_is_encoded_alike(samples: np.ndarray, step: int) -> None:
-    assert encode(samples[::step]) == encode(samples[::step].copy())
+def test_a_view_with_gaps_is_encoded_alike(every: np.ndarray, step: int) -> None:
+    assert encode(every[::step]) == encode(every[::step].copy())
 
 
 @pytest.mark.fuzz("samples")
+@READERS
 @given(st.binary(max_size=200))
-def test_hostile_blobs_are_refused(blob: bytes) -> None:
+def test_hostile_blobs_are_refused(read: Read, blob: bytes) -> None:
     with pytest.raises(IngestError):
-        decode(blob)
+        read(blob)
 
 
 @pytest.mark.fuzz("samples")
+@READERS
 @given(st.data())
-def test_damaged_blobs_are_refused_or_have_the_right_length(data: st.DataObject) -> None:
+def test_damaged_blobs_are_refused_or_have_the_right_length(
+    read: Read, data: st.DataObject
+) -> None:
     blob = bytearray(encode(np.arange(100, dtype=np.int64)))
     place = data.draw(st.integers(0, len(blob) - 1))
     blob[place] ^= data.draw(st.integers(1, 255))
     try:
-        found = decode(bytes(blob))
+        found = read(bytes(blob))
     except IngestError:
         return
     assert found.size == 100
 
 
+@READERS
 @pytest.mark.parametrize("claimed", [0, 99, 101, MAX_SAMPLES, MAX_SAMPLES + 1, (1 << 64) - 1])
-def test_a_header_that_lies_about_the_count_costs_nothing(claimed: int) -> None:
+def test_a_header_that_lies_about_the_count_costs_nothing(read: Read, claimed: int) -> None:
     blob = encode(np.arange(100, dtype=np.int64))
     with pytest.raises(IngestError):
-        decode(struct.pack("<4sHHQ", b"FMSL", 1, 8, claimed) + blob[16:])
+        read(struct.pack("<4sHHQ", b"FMSL", 1, 8, claimed) + blob[16:])
 
 
 def test_a_frame_that_lies_about_its_size_costs_nothing() -> None:

@@ -10,8 +10,10 @@ import pytest
 
 from fleetmark_catalog.load import load_catalog
 from fleetmark_controller.cli import options
+from fleetmark_controller.planning.campaign_plan import CampaignPlan
+from fleetmark_controller.planning.campaign_request import CampaignRequest
 from fleetmark_controller.planning.device import Device
-from fleetmark_controller.planning.plan import CampaignPlan, CampaignRequest, make_plan
+from fleetmark_controller.planning.plan import make_plan
 from fleetmark_core.capabilities import Capabilities, Memory, Sensor, Storage
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from tests.support.sample_devices import HARNESS

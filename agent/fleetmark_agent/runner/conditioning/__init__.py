@@ -1,1 +1,1 @@
-"""Stable runs: cooling, CPU governor, core selection."""
+"""Stable runs: cooling, settings of the device, core selection."""

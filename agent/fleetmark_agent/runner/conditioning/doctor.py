@@ -1,9 +1,10 @@
-"""Measuring facts in `agent doctor`: cores, CPU quota and temperature sensors of the device."""
+"""Measuring facts in `agent doctor`: cores, CPU quota, temperature sensors, settings."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fleetmark_agent.fingerprint import cpu
@@ -15,13 +16,17 @@ from fleetmark_agent.runner.conditioning.core_selection import CoreKind, core_ki
 
 @dataclass(frozen=True)
 class MeasuringFacts:
-    """Cores by kind, the fastest first; the tightest CPU quota; sensors of the SoC, and others."""
+    """Cores by kind, the fastest first; the tightest CPU quota; sensors of the SoC, and others.
+
+    `stable_settings` says for each setting of a stable run to what it can be set, or why not.
+    """
 
     usable_cores: int
     core_kinds: tuple[CoreKind, ...]
     cpu_quota: CpuQuota | None
     temperature_sensors: tuple[str, ...]
     left_out_sensors: dict[str, str]
+    stable_settings: dict[str, str] = field(default_factory=dict)
 
     def fields(self) -> dict[str, object]:
         """Return the fields to display."""
@@ -32,11 +37,19 @@ class MeasuringFacts:
             "core kinds": "; ".join(kinds) or "unavailable",
             "CPU quota": "none" if quota is None else f"{quota.cores:g} cores, by {quota.group}",
             "temperature by": ", ".join(self.temperature_sensors) or "no sensor",
+            **{f"stable {name}": text for name, text in self.stable_settings.items()},
         }
 
 
-def examine_measuring(root: Path = Path("/")) -> MeasuringFacts:
-    """Read the facts that affect measurements on this device, below `root`."""
+def examine_measuring(
+    root: Path = Path("/"), stable_settings: Mapping[str, str] | None = None
+) -> MeasuringFacts:
+    """Read the facts that affect measurements on this device, below `root`.
+
+    Args:
+        root: the folder above the device's files.
+        stable_settings: the settings of stable runs, see `Tuning.plans`.
+    """
     cores = read_cores(root)
     if root == Path("/") and hasattr(os, "sched_getaffinity"):
         cores = {number: cores.get(number, Core(number)) for number in os.sched_getaffinity(0)}
@@ -51,6 +64,7 @@ def examine_measuring(root: Path = Path("/")) -> MeasuringFacts:
         cpu_quota=tightest_quota(root),
         temperature_sensors=tuple(sensor.name for sensor in choice.used),
         left_out_sensors=dict(choice.left_out),
+        stable_settings=dict(stable_settings or {}),
     )
 
 

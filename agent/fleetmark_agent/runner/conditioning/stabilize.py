@@ -21,8 +21,8 @@ from fleetmark_agent.runner.conditioning.core_selection import (
     choose_cores,
     other_cores,
 )
-from fleetmark_agent.runner.conditioning.cpufreq import Tuning
 from fleetmark_agent.runner.conditioning.start_limit import StartDecision, StartLimit
+from fleetmark_agent.runner.conditioning.tuning import JOURNAL, Tuning
 from fleetmark_agent.runner.context import RunnerContext
 from fleetmark_agent.runner.telemetry.temperature import Thermometer
 from fleetmark_core.failure_cause import FailureCause
@@ -85,8 +85,9 @@ class RunConditions:
         """Return one line of text for the attempt's events."""
         waited = self.waited
         why = "" if waited is None else f" after {waited.seconds:.0f} s: {waited.why.value}"
-        governor = self.tuned.get("governor")
-        return f"settled{why}{f'; governor {governor}' if governor else ''}"
+        made = self.tuned.get("settings", ())
+        set_to = dict.fromkeys(f"; {one['name']} {one['set']}" for one in made)
+        return f"settled{why}{''.join(set_to)}"
 
 
 async def until_below(
@@ -152,14 +153,26 @@ async def until_cool(site: RunnerContext, lock: Lockfile) -> CooldownResult:
         await asyncio.sleep(cooling.LOOK_S)
 
 
-def apply_conditions(site: RunnerContext, order: Order, waited: CooldownResult) -> RunConditions:
-    """Set the governor and choose the cores.
+async def apply_conditions(
+    site: RunnerContext, order: Order, waited: CooldownResult
+) -> RunConditions:
+    """Make the settings and choose the cores. Programs may be run, for seconds.
+
+    If the caller is cancelled, this ends only when the settings are made, so that they can be
+    restored.
 
     Raises:
-        OSError: the journal cannot be written; then nothing was changed.
+        OSError: the journal cannot be written; what was changed before is in it.
     """
-    root = Path(site.settings.system_root)
-    tuned = Tuning(site.settings.home, root).apply()
+    settings = site.settings
+    root = Path(settings.system_root)
+    tuning = Tuning(settings.home, root, settings.stable_settings, settings.nvpmodel_mode)
+    making = asyncio.create_task(asyncio.to_thread(tuning.apply))
+    try:
+        tuned = await asyncio.shield(making)
+    except asyncio.CancelledError:
+        await asyncio.wait({making})
+        raise
     allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     threads = order.parameters.get("threads")
     cores = read_cores(root)
@@ -169,6 +182,11 @@ def apply_conditions(site: RunnerContext, order: Order, waited: CooldownResult) 
     return RunConditions(waited, tuned, choice, other_cores(allowed, choice, cores))
 
 
-def undo(site: RunnerContext) -> None:
-    """Restore the settings that were changed for a run, if any."""
-    Tuning(site.settings.home, Path(site.settings.system_root)).undo()
+async def undo(site: RunnerContext) -> None:
+    """Restore the settings that were changed for a run, if any. Programs may be run, for seconds.
+
+    Once begun, they are restored even if the caller is cancelled.
+    """
+    if (site.settings.home / JOURNAL).exists():
+        tuning = Tuning(site.settings.home, Path(site.settings.system_root))
+        await asyncio.to_thread(tuning.undo)

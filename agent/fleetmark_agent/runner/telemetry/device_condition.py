@@ -8,7 +8,6 @@ only beside a job.
 from __future__ import annotations
 
 import mmap
-import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -18,8 +17,10 @@ from pathlib import Path
 from fleetmark_agent.fingerprint import sysfs
 from fleetmark_agent.fingerprint.cpu_quota import ThrottleCount, throttle_count
 from fleetmark_agent.fingerprint.power_supplies import own_supplies
+from fleetmark_agent.fingerprint.raspberry_pi import vcgencmd
 from fleetmark_agent.fingerprint.thermal_sensors import hottest_c
 from fleetmark_agent.runner.telemetry.temperature import Thermometer
+from fleetmark_core import subprocesses
 
 UNDER_VOLTAGE, CAPPED, THROTTLED, SOFT_LIMIT = 1, 2, 4, 8
 """The first four bits of column `throttled` are those of a Raspberry Pi's `get_throttled`."""
@@ -27,7 +28,7 @@ COUNTED, COOLING = 16, 32
 """COUNTED: a thermal counter of the CPU rose. COOLING: the kernel slows the CPU to cool it."""
 
 _FIRMWARE = "sys/devices/platform/soc*/soc*:firmware/get_throttled"
-_PROGRAMS = ("usr/bin/vcgencmd", "opt/vc/bin/vcgencmd")
+_PROGRAM_LIMIT_S = 2.0
 _ASK_AGAIN_S = 5.0
 """Pause between two calls of the program, which is costly; sticky bits cover the time between."""
 _MODE_FILES = {
@@ -73,7 +74,7 @@ class Condition:
         self._counted = self._count()
         self._cooling = list(_cpu_coolers(root))
         self._firmware = next(root.glob(_FIRMWARE), None)
-        self._program = next((p for name in _PROGRAMS if (p := root / name).is_file()), None)
+        self._program = vcgencmd(root)
         self._asked_s: float | None = None
         self._firmware_report = 0
         self._sticky: int | None = None
@@ -181,16 +182,8 @@ class Condition:
     def _ask(self) -> int | None:
         text = sysfs.text(self._firmware) if self._firmware is not None else None
         if text is None and self._program is not None:
-            with suppress(OSError, subprocess.SubprocessError):
-                done = subprocess.run(
-                    [str(self._program), "get_throttled"],
-                    capture_output=True,
-                    text=True,
-                    errors="replace",
-                    check=True,
-                    timeout=2,
-                )
-                text = done.stdout.strip().rpartition("=")[2]
+            ran = subprocesses.run_tool([str(self._program), "get_throttled"], _PROGRAM_LIMIT_S)
+            text = None if ran.fault else ran.output.strip().rpartition("=")[2]
         with suppress(ValueError):
             return int(text, 16) if text else None
         return None

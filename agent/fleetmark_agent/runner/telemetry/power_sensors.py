@@ -5,6 +5,8 @@
 | RAPL | /sys/class/powercap/intel-rapl:* | counter, µJ, wraps | cpu, memory |
 | INA219, INA226, INA260, INA3221, ACPI meter | /sys/class/hwmon | µW, or mA × mV | board, part |
 | Jetson rails of JetPack 4 | /sys/bus/i2c/drivers/ina3221x | mW | board, part |
+| sum of the rails that supply a Jetson AGX module | the hwmon rails by label | µW | module |
+| PMIC of a Raspberry Pi 5 | `vcgencmd pmic_read_adc` | µW, a sum of rails | soc |
 | battery | /sys/class/power_supply | µW, or µA × µV, while it discharges | battery |
 | NVIDIA | libnvidia-ml, if it is installed | counter, mJ, or mW | gpu |
 
@@ -17,14 +19,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fleetmark_agent.fingerprint import sysfs
 from fleetmark_agent.fingerprint.power_supplies import own_supplies
-from fleetmark_agent.runner.telemetry import nvml
+from fleetmark_agent.runner.telemetry import nvml, raspberry_pmic
 from fleetmark_agent.runner.telemetry.power_source import (
     BATTERY,
     BOARD,
@@ -32,12 +34,26 @@ from fleetmark_agent.runner.telemetry.power_source import (
     CPU,
     GPU,
     MEMORY,
+    MODULE,
     PART,
     POWER,
     PowerSupply,
 )
 
-_INPUT = re.compile(r"(^|[^A-Z])(VDD_IN|VIN_SYS\w*|VIN|POM_5V_IN|\w*_5V_IN|SYS_?5V\w*|INPUT)$")
+_INPUT = re.compile(r"(^|[^A-Z])(VDD_IN|VIN|POM_5V_IN|\w*_5V_IN|INPUT)$")
+_JETSON_CHIP = "ina3221"
+_JETSON_CHANNELS = ("1", "2", "3")
+"""Further channels of an INA3221 are shunt voltages, and 7 is their sum."""
+_NOT_CONNECTED = "NC"
+_MODULE_RAILS = (
+    ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"),
+    ("VDD_GPU", "VDD_CPU_SOC_MSS", "VIN_SYS_5V0"),
+    ("GPU", "CPU", "SOC", "CV", "VDDRQ", "SYS5V"),
+)
+"""Rails that together supply a module that has none for its input: AGX Orin, Thor, AGX Xavier.
+
+VDDQ_VDD2_1V8AO of the AGX Orin is not among them: VIN_SYS_5V0 supplies it.
+"""
 _ONE_CHANNEL = ("ina219", "ina220", "ina226", "ina230", "ina231", "ina237", "ina238", "ina260")
 _METERS = ("power_meter",)
 _GPUS = ("amdgpu",)
@@ -63,6 +79,12 @@ def find(root: Path = Path("/"), input_name: str = "") -> PowerSensor:
                 unavailable.append(f"{source.name}: {_why_not(source, root)}")
             else:
                 sources.append(source)
+    sources.extend(_module_sum(sources))
+    pmic, why = raspberry_pmic.source(root)
+    if pmic is not None:
+        sources.append(pmic)
+    elif why:
+        unavailable.append(f"{raspberry_pmic.NAME}: {why}")
     if root == Path("/"):
         sources.extend(nvml.sources())
     sources = _told_apart(sources)
@@ -139,9 +161,13 @@ def _channels(chip: Path) -> Iterator[tuple[str, float, Callable[[], int | None]
     for current in sorted(chip.glob("curr[0-9]*_input")):
         number = re.sub(r"\D", "", current.name)
         voltage = chip / f"in{number}_input"
-        if number not in numbers and voltage.exists():
+        if number in numbers or not voltage.exists():
+            continue
+        label = _label(chip, number, "in", "curr")
+        is_rail = number in _JETSON_CHANNELS and label.upper() != _NOT_CONNECTED
+        if is_rail or sysfs.text(chip / "name") != _JETSON_CHIP:
             # Milliamperes times millivolts.
-            yield _label(chip, number, "in", "curr"), 1e-6, _product(current, voltage)
+            yield label, 1e-6, _product(current, voltage)
 
 
 def _label(chip: Path, number: str, *kinds: str) -> str:
@@ -157,9 +183,34 @@ def _jetson_rails(root: Path) -> Iterator[PowerSupply]:
         for path in sorted(device.glob("in_power[0-9]_input")):
             number = path.name[len("in_power")]
             rail = sysfs.printable(sysfs.text(device / f"rail_name_{number}"), 40)
-            if rail:
+            if rail and rail.upper() != _NOT_CONNECTED:
                 scope = BOARD if _is_input(rail) else PART
                 yield PowerSupply(f"ina3221x {rail}", scope, POWER, 1e-3, _file(path))
+
+
+def _module_sum(sources: Sequence[PowerSupply]) -> Iterator[PowerSupply]:
+    """Yield the sum of the rails that supply a module, if no rail is the input of the device."""
+    rails = {
+        source.name.removeprefix(f"{_JETSON_CHIP} "): source
+        for source in sources
+        if source.name.startswith(f"{_JETSON_CHIP} ")
+    }
+    if any(source.scope == BOARD for source in sources):
+        return
+    for names in _MODULE_RAILS:
+        parts = [rails[name] for name in names if name in rails]
+        if len(parts) == len(names):
+            shown = f"{_JETSON_CHIP} {' + '.join(names)}"
+            yield PowerSupply(shown, MODULE, POWER, 1e-6, _sum(parts))
+            return
+
+
+def _sum(parts: Sequence[PowerSupply]) -> Callable[[], int | None]:
+    def total() -> int | None:
+        values = [value for part in parts if (value := part.read()) is not None]
+        return sum(values) if len(values) == len(parts) else None
+
+    return total
 
 
 def _batteries(root: Path) -> Iterator[PowerSupply]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 COUNTER, POWER = "counter", "power"
 BOARD, BATTERY, CPU, MEMORY, GPU, PART = "board", "battery", "cpu", "memory", "gpu", "part"
+MODULE, SOC = "module", "soc"
+"""MODULE: a module without the circuit board that carries it. SOC: the chip with its memory."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,8 @@ class PowerSupply:
     unit: float
     read: Callable[[], int | None]
     wraps_at: int | None = None
+    read_last: Callable[[], int | None] | None = None
+    """Reader for the last reading of a run, if `read` pauses between readings that are costly."""
 
     def plain(self) -> dict[str, object]:
         """Return the description of the sensor that is stored with its readings."""

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fleetmark_agent.runner.telemetry.accelerator_readings import AcceleratorReadings
     from fleetmark_agent.runner.telemetry.device_condition import Condition
     from fleetmark_agent.runner.telemetry.power_sensors import PowerSensor
 
@@ -157,12 +158,15 @@ class PowerLog:
                 self._file = path.open("a", buffering=1)
                 self._file.write(json.dumps(head) + "\n")
 
-    def sample(self) -> None:
-        """Append one line of readings. Its time is the middle of the reading."""
+    def sample(self, *, last: bool = False) -> None:
+        """Append one line of readings. Its time is the middle of the reading.
+
+        Sensors that are read rarely are read for the last line, too, so that they cover the job.
+        """
         if self._file is None:
             return
         before_ns = time.monotonic_ns()
-        values = [source.read() for source in self._sources]
+        values = [((last and source.read_last) or source.read)() for source in self._sources]
         at_ns = (before_ns + time.monotonic_ns()) // 2 - self._begun_ns
         with suppress(OSError):
             self._file.write(json.dumps([at_ns, *values]) + "\n")
@@ -171,6 +175,7 @@ class PowerLog:
 def main(spec_path: str) -> int:
     """Sample until the supervisor ends."""
     from fleetmark_agent.runner.telemetry import power_sensors
+    from fleetmark_agent.runner.telemetry.accelerator_readings import AcceleratorReadings
     from fleetmark_agent.runner.telemetry.device_condition import Condition
     from fleetmark_agent.state.file_locks import try_lock
 
@@ -192,6 +197,7 @@ def main(spec_path: str) -> int:
     with Path(spec["rows"]).open("a", buffering=1) as file, suppress(OSError):
         power = PowerLog(Path(spec["power"]), found)
         _note(file, sampler, Condition(root), found)
+        accelerators = AcceleratorReadings(root)
         due = row_due = time.monotonic()
         modes = 0
         running = True
@@ -200,13 +206,16 @@ def main(spec_path: str) -> int:
             # Check before sampling, so that one more sample follows the job's end and covers its
             # last interval.
             running = sampler.is_running()
-            power.sample()
+            power.sample(last=not running)
             if not running or time.monotonic() >= row_due:
                 row_due = max(row_due + interval_s, time.monotonic())
                 # If the disk is full, the run continues with fewer samples.
                 with suppress(OSError):
                     if running:
                         file.write(json.dumps(sampler.sample()) + "\n")
+                        accelerators.sample()
+                        if accelerators.is_due():
+                            _note_accelerators(file, accelerators)
                     if len(sampler.power_modes) > modes:
                         modes = len(sampler.power_modes)
                         file.write(json.dumps({"power_modes": sampler.power_modes}) + "\n")
@@ -216,7 +225,15 @@ def main(spec_path: str) -> int:
             due = max(due + pause_s, time.monotonic())
             if running:
                 time.sleep(max(0.0, due - time.monotonic()))
+        _note_accelerators(file, accelerators)
     return 0
+
+
+def _note_accelerators(file: Any, accelerators: AcceleratorReadings) -> None:
+    """Write the readings so far, if there are any; a later line replaces an earlier one."""
+    summary = accelerators.summary()
+    if summary:
+        file.write(json.dumps({"accelerators": summary}) + "\n")
 
 
 def _note(file: Any, sampler: Sampler, condition: Condition, found: PowerSensor) -> None:

@@ -24,6 +24,9 @@ _PRECISIONS = {
 }
 
 
+_PLACEHOLDERS = frozenset({"none", "null", "unknown"})
+
+
 @dataclass(frozen=True)
 class Tensor:
     """An input or output of a graph; a dimension without a fixed size is 0."""
@@ -40,8 +43,16 @@ class Tensor:
     """Scale and zero point of an input of integers that stand for real numbers."""
 
     def symbol(self, axis: int) -> str:
-        """Return the name of a dimension without a fixed size; empty if it has none."""
-        return self.symbols[axis] if axis < len(self.symbols) and not self.shape[axis] else ""
+        """Return the name of a dimension without a fixed size; empty if it has none.
+
+        Some exporters write a placeholder, such as `?`, for each dimension whose size they do not
+        know. Dimensions with the same placeholder need not have the same size.
+        """
+        if axis >= len(self.symbols) or self.shape[axis]:
+            return ""
+        name = self.symbols[axis]
+        is_placeholder = name.lower() in _PLACEHOLDERS or not any(map(str.isalpha, name))
+        return "" if is_placeholder else name
 
     def text(self) -> str:
         """Return the shape as text, such as `[batch, 3, height, ?]`."""

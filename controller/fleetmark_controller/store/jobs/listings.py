@@ -92,9 +92,11 @@ def list_jobs(
     connection: sqlite3.Connection, campaign_id: str = "", state: str = ""
 ) -> list[JobLine]:
     """Return jobs in order of submission; an empty filter matches all."""
+    wanted = {"campaign_id": campaign_id, "state": state}
+    conditions = " AND ".join(f"{name} = ?" for name, value in wanted.items() if value)
     rows = connection.execute(
-        f"{_JOB} WHERE (? = '' OR campaign_id = ?) AND (? = '' OR state = ?) ORDER BY sequence",
-        (campaign_id, campaign_id, state, state),
+        f"{_JOB}{' WHERE ' if conditions else ''}{conditions} ORDER BY sequence",
+        [value for value in wanted.values() if value],
     )
     return [JobLine(*row) for row in rows]
 
@@ -109,9 +111,9 @@ def list_campaigns(connection: sqlite3.Connection, campaign_id: str = "") -> lis
         (SELECT coalesce(sum(bytes_sent), 0) FROM attempt JOIN job USING (job_id)
          WHERE job.campaign_id = campaign.campaign_id),
         coalesce(paused_at, ''), submitted_by
-        FROM campaign WHERE ? = '' OR campaign_id = ?
+        FROM campaign {"WHERE campaign_id = ?" if campaign_id else ""}
         ORDER BY created_at DESC, campaign_id DESC""",  # noqa: S608
-        (campaign_id, campaign_id),
+        [campaign_id] if campaign_id else [],
     ).fetchall()
     return [
         CampaignLine(

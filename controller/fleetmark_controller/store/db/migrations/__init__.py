@@ -26,6 +26,7 @@ from fleetmark_controller.store.db.migrations import (
     m0019_memory_peaks,
     m0020_sustained,
     m0021_power_meter,
+    m0022_views_by_campaign,
 )
 
 MIGRATIONS = Migrations("fleetmark")
@@ -50,3 +51,4 @@ MIGRATIONS(name="0018_phases")(m0018_phases.apply)
 MIGRATIONS(name="0019_memory_peaks")(m0019_memory_peaks.apply)
 MIGRATIONS(name="0020_sustained")(m0020_sustained.apply)
 MIGRATIONS(name="0021_power_meter")(m0021_power_meter.apply)
+MIGRATIONS(name="0022_views_by_campaign")(m0022_views_by_campaign.apply)

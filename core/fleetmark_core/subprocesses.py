@@ -21,8 +21,9 @@ KEPT_BYTES = 64 * 1024
 MAX_BYTES = 16 * 1024 * 1024
 """A program that writes more than this is killed."""
 _LOOK_S = 0.05
+_OWN_SESSION: dict[str, Any] = {"start_new_session": True}
 # Linux gives each session its own share of the CPU, so a program in a new session would run with
-# full priority. The helper that calls this has neither terminal nor a session with others.
+# full priority. Software detection has neither terminal nor a session with others.
 _OWN_GROUP: dict[str, Any] = (
     {"process_group": 0} if sys.version_info >= (3, 11) else {"start_new_session": True}
 )
@@ -41,15 +42,27 @@ class CompletedCommand:
 
 
 def run(
-    command: Sequence[str], environment: Mapping[str, str], folder: Path, time_limit_s: float
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    folder: Path,
+    time_limit_s: float,
+    *,
+    in_session: bool = False,
 ) -> CompletedCommand:
     """Run a program until it ends or reaches its time limit, then kill its process group.
 
-    It gets no input and no terminal, so it cannot ask for a password.
+    It gets no input and no terminal, so it cannot ask for a password or a confirmation.
+
+    Args:
+        command: the program and its arguments.
+        environment: its whole environment.
+        folder: its working directory.
+        time_limit_s: seconds after which it is killed.
+        in_session: give it a session of its own, and kill all processes of the session at its end.
     """
     deadline = time.monotonic() + time_limit_s
     if _stopping.is_set():
-        return CompletedCommand("", "", "the detection was aborted", exited=False)
+        return CompletedCommand("", "", "no more programs are started", exited=False)
     try:
         child = subprocess.Popen(
             list(command),
@@ -58,7 +71,7 @@ def run(
             stderr=subprocess.PIPE,
             env=dict(environment),
             cwd=folder,
-            **_OWN_GROUP,
+            **(_OWN_SESSION if in_session else _OWN_GROUP),
         )
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
@@ -67,7 +80,7 @@ def run(
     try:
         fault = _listen(child, kept, deadline, time_limit_s)
     finally:
-        process_tree.kill_group(child.pid)
+        (process_tree.kill_session if in_session else process_tree.kill_group)(child.pid)
         child.wait()
         for stream in (child.stdout, child.stderr):
             if stream is not None:
@@ -114,6 +127,17 @@ def _listen(
                 return ""
             if not ended and remaining <= 0:
                 return f"time limit of {time_limit_s:g} s exceeded"
+
+
+def run_tool(command: Sequence[str], time_limit_s: float) -> CompletedCommand:
+    """Run a program of the device in a session of its own, with a small environment."""
+    environment = {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "HOME": "/",
+        "LANG": "C.UTF-8",
+        "LC_ALL": "C.UTF-8",
+    }
+    return run(command, environment, Path("/"), time_limit_s, in_session=True)
 
 
 def _exit_fault(code: int) -> str:
