@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import click
 
 from fleetmark_agent import AGENT_VERSION
+from fleetmark_agent.front.commands import group as front_group
 from fleetmark_cli.output import echo
 from fleetmark_cli.renamed import renamed
 
@@ -284,6 +285,7 @@ def export_identity(file: str, name: str | None, home: str | None) -> None:
 
 
 command.add_command(renamed(export_identity, "describe", "agent export-identity"))
+command.add_command(front_group)
 
 
 @command.command(name="run-bundle")

@@ -27,6 +27,11 @@ VARIABLES = (
     ),
     Variable("FLEETMARK_AGENT_HOME", "agent", "Folder of the agent, if `--home` is not given."),
     Variable(
+        "FLEETMARK_FRONT_HOME",
+        "agent front",
+        "Folder of the front, if `--home` is not given; `controller fleet add` uses it, too.",
+    ),
+    Variable(
         "FLEETMARK_CONTROLLER_HOME",
         "controller",
         "Folder of the controller, if `--home` is not given; it holds a credential.",

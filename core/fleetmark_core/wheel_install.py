@@ -112,7 +112,7 @@ def main(spec_path: str) -> int:
         folder = Folder(scratch, int(spec["max_bytes"]))
         for wheel in spec["wheels"]:
             name = wheel["name"]
-            _install(Path(wheel["path"]), name, folder)
+            install_wheel(Path(wheel["path"]), name, folder)
         compile_modules(spec["interpreter"], scratch)
         sync(scratch)
         if not target.exists():
@@ -129,7 +129,14 @@ def main(spec_path: str) -> int:
     return 0
 
 
-def _install(path: Path, name: str, folder: Folder) -> None:
+def install_wheel(path: Path, name: str, folder: Folder) -> None:
+    """Unpack the wheel at `path`, whose file name is `name`, into the folder.
+
+    Raises:
+        BadWheel: a file of it must not be written.
+        InstallerError: it is not a wheel.
+        OSError: a file cannot be written.
+    """
     with open_zip(path) as archive:
         # The blob's file is named by its digest, but `WheelFile` parses the wheel's file name.
         archive.filename = name

@@ -2,77 +2,17 @@
 
 from __future__ import annotations
 
-import getpass
 import json
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from fleetmark_agent.startup.find_controller import is_reachable
 from tests.support import noop_benchmark as toy
 from tests.support.processes import Fleet, fleet_in, free_port, until
+from tests.support.ssh_server import SshServer, needs_ssh_server
 
-SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(
-        not (SSHD and shutil.which("ssh")) or os.getuid() != 0,
-        reason="needs OpenSSH's server and client, and root to start the server",
-    ),
-]
-
-
-class SshServer:
-    """A server on loopback that accepts one key, and connections to it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, free_port()
-        folder.mkdir()
-        for name in ("host", "user"):
-            words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
-            subprocess.run(words, check=True)
-        shutil.copy(folder / "user.pub", folder / "authorized_keys")
-        Path("/run/sshd").mkdir(exist_ok=True)  # where the server separates its privileges
-        host_key = (folder / "host.pub").read_text()
-        (folder / "known_hosts").write_text(f"[127.0.0.1]:{self.port} {host_key}")
-        (folder / "sshd_config").write_text(
-            f"ListenAddress 127.0.0.1:{self.port}\n"
-            f"HostKey {folder}/host\n"
-            f"AuthorizedKeysFile {folder}/authorized_keys\n"
-            "PidFile none\nUsePAM no\nStrictModes no\nPermitRootLogin yes\n"
-        )
-        command = [str(SSHD), "-D", "-e", "-f", str(folder / "sshd_config")]
-        with (folder / "sshd.log").open("wb") as log:
-            self._server = subprocess.Popen(command, stdout=log, stderr=log)
-        self._tunnel: subprocess.Popen[bytes] | None = None
-        until(lambda: is_reachable(f"127.0.0.1:{self.port}"), "the SSH server")
-
-    def forward(self, *forwards: str) -> None:
-        """Connect, and forward ports of the device until `cut`."""
-        options = [
-            *("-F", "none", "-i", str(self.folder / "user"), "-p", str(self.port), "-N"),
-            *("-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"),
-            *("-o", f"UserKnownHostsFile={self.folder / 'known_hosts'}"),
-            *("-o", "ExitOnForwardFailure=yes"),
-        ]
-        for one in forwards:
-            options += ["-R", one]
-        self._tunnel = subprocess.Popen(["ssh", *options, f"{getpass.getuser()}@127.0.0.1"])
-
-    def cut(self) -> None:
-        """Kill the connection."""
-        if self._tunnel is not None:
-            self._tunnel.kill()
-            self._tunnel.wait()
-
-    def stop(self) -> None:
-        self.cut()
-        self._server.kill()
-        self._server.wait()
+pytestmark = [pytest.mark.e2e, needs_ssh_server]
 
 
 @pytest.fixture

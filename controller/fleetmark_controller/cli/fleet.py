@@ -21,18 +21,71 @@ for _command in (*fleet_admin.COMMANDS, *fleet_selector.COMMANDS):
 
 
 @command.command(name="add")
-@click.argument("file", metavar="FILE", type=click.Path(dir_okay=False, exists=True))
+@click.argument("target", metavar="FILE|ssh://[USER@]HOST[:PORT]")
+@click.option("--name", metavar="NAME", default="", help="Use this name for the device.")
 @click.option(
-    "--name", metavar="NAME", default="", help="Use this name instead of the one in FILE."
+    "--kit",
+    metavar="KIT",
+    type=click.Path(dir_okay=False, exists=True),
+    help="With ssh://: agent kit, as `make agent-kit` makes it.",
+)
+@click.option(
+    "--label",
+    "labels",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="With ssh://: set a label of the device; can be repeated.",
+)
+@click.option(
+    "--jump", metavar="[USER@]HOST[:PORT]", help="With ssh://: connect through this host."
+)
+@click.option(
+    "--ssh-config",
+    metavar="SSH_CONFIG",
+    type=click.Path(dir_okay=False),
+    help="With ssh://: configuration file of OpenSSH. Default: your own.",
 )
 @options.as_json
 @options.controller
-def add_device(file: str, name: str, as_json: bool, address: str | None) -> None:
-    """Register a device without a network from the FILE that `agent export-identity` wrote.
+def add_device(
+    target: str,
+    name: str,
+    kit: str | None,
+    labels: tuple[str, ...],
+    jump: str | None,
+    ssh_config: str | None,
+    as_json: bool,
+    address: str | None,
+) -> None:
+    """Register a device behind SSH, or one without a network.
 
-    Compare the key with the one that the device printed. `controller bundle export` writes its
-    jobs to files.
+    For ssh://, the front of this host pushes the agent of --kit to the device, with a one-time
+    enrollment token; see `agent front`. Your own OpenSSH client, keys and configuration are used.
+    `agent front run` then keeps the device connected.
+
+    FILE is what `agent export-identity` wrote on a device without a network. Compare the key with
+    the one that the device printed. `controller bundle export` writes its jobs to files.
     """
+    from fleetmark_controller.cli import fleet_front
+
+    given = {"--kit": kit, "--jump": jump, "--ssh-config": ssh_config}
+    if not target.startswith(fleet_front.PREFIX):
+        for option, value in {**given, "--label": labels}.items():
+            if value:
+                raise click.UsageError(f"{option} requires a device behind ssh://")
+        _add_from_file(target, name, as_json, address)
+        return
+    if as_json:
+        raise click.UsageError("--json requires a FILE")
+    if not kit:
+        raise click.UsageError("--kit is required for a device behind ssh://: run make agent-kit")
+    words = [word for option, value in given.items() if value for word in (option, value)]
+    words += [word for label in labels for word in ("--label", label)]
+    words += ["--name", name] if name else []
+    fleet_front.add_fronted_device(target, address, options.credentials(), words)
+
+
+def _add_from_file(file: str, name: str, as_json: bool, address: str | None) -> None:
     from pathlib import Path
 
     from fleetmark_cli import output
@@ -147,11 +200,23 @@ def revoke(name: str, address: str | None) -> None:
 
 @command.command(name="remove")
 @click.argument("name")
+@click.option(
+    "--wipe",
+    is_flag=True,
+    help="First end the agent on a device behind SSH and remove all its files there.",
+)
 @options.controller
-def remove(name: str, address: str | None) -> None:
-    """Revoke the key of a device and remove it from the fleet. Its results remain."""
+def remove(name: str, wipe: bool, address: str | None) -> None:
+    """Revoke the key of a device and remove it from the fleet. Its results remain.
+
+    --wipe uses the front of this host, which must have added the device.
+    """
     from fleetmark_protos.v1 import fleet_pb2
 
+    if wipe:
+        from fleetmark_controller.cli.fleet_front import wipe_fronted_device
+
+        wipe_fronted_device(name)
     with options.connect(address) as client:
         reply = client.call(client.fleet.Remove, fleet_pb2.RemoveRequest(name=name))
     echo(f"{name} is removed from the fleet.")

@@ -69,6 +69,12 @@ def connect(address: str | None) -> Client:
     return Client(address, click.get_current_context().meta.get(_CREDENTIALS))
 
 
+def credentials() -> str | None:
+    """Return the file of the current command's option --credentials."""
+    found = click.get_current_context().meta.get(_CREDENTIALS)
+    return None if found is None else str(found)
+
+
 class Duration(click.ParamType):  # type: ignore[type-arg]
     """Click parameter for `90s`, `30m`, `1h`, `2d` or plain seconds; the value is in seconds."""
 

@@ -59,6 +59,7 @@ NUMBERS = {
     "BAD_ARCHIVE": 46,
     "SUBMISSION_INVALID": 65,
     "BAD_POWER_LOG": 70,
+    "DEVICE_UNUSABLE": 80,
 }
 # On the wire these are the kinds that they narrow.
 NARROWER = {
