@@ -92,7 +92,7 @@ mlperf-campaign: $(VENV)/.dev ## Measure, export and check a round: MLPERF_CHECK
 lint: $(VENV)/.dev ## Check style, types, imports, stubs, shell scripts, containers and documents
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/mypy deploy/write_config.py deploy/lock_for.py deploy/release_checks.py docs/site/*.py
+	@$(BIN)/mypy deploy/write_config.py deploy/lock_for.py deploy/runtime_lock.py deploy/release_checks.py docs/site/*.py
 	@MYPYPATH=bench $(BIN)/mypy bench/*.py
 	@$(BIN)/shellcheck deploy/*.sh deploy/*/*.sh .ci/run
 	@$(BIN)/hadolint deploy/container/Containerfile.*

@@ -48,6 +48,7 @@ def _wheels(path: Path, python: str, arch: str, version: str) -> list[dict[str, 
 
 if __name__ == "__main__":
     try:
-        sys.stdout.write(runtime_lock(*sys.argv[1:4]))
+        name, version, machine = sys.argv[1:4]
+        sys.stdout.write(runtime_lock(name, version, machine))
     except ValueError as error:
         sys.exit(f"runtime_lock: {error}")

@@ -120,7 +120,7 @@ class Interpreter(SharedRepr):
 
 @dataclass(frozen=True, repr=False)
 class Control(SharedRepr):
-    """A device setting that a run may change: governor, affinity, priority."""
+    """A device setting that a run may change: governor, power mode, clocks, affinity, priority."""
 
     name: str
     writable: bool

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 from fleetmark_agent import AGENT_VERSION
 from fleetmark_agent.config.loader import load_settings
 from fleetmark_agent.config.settings import AgentSettings
+from fleetmark_agent.errors import from_os_error
 from fleetmark_agent.fingerprint import measure
 from fleetmark_agent.proof.identity_words import scrubber_here
 from fleetmark_agent.proof.program_answers import ask_programs
@@ -25,6 +28,7 @@ from fleetmark_agent.runner.telemetry.device_condition import Condition
 from fleetmark_agent.sandbox.doctor import examine
 from fleetmark_agent.software.capabilities import with_findings
 from fleetmark_agent.software.client import detect_in_child
+from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.capabilities import Interpreter
 from fleetmark_core.serde import to_plain
 
@@ -43,9 +47,13 @@ def write_proof(home: Path, out: Path, runtimes: Path | None) -> dict[str, Any]:
         runtimes: folder of a kit with wheels of runtimes, each of which is run once.
 
     Raises:
-        OSError: the archive cannot be written.
+        FleetmarkError: the archive cannot be written.
         ConfigError: config.toml is not valid.
     """
+    # Before the work of a minute.
+    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
+        number = errno.EACCES if out.parent.is_dir() else errno.ENOENT
+        raise from_os_error(OSError(number, os.strerror(number), str(out.parent)))
     settings = load_settings(home)
     root = Path(settings.system_root)
     scrubber = scrubber_here(root)
@@ -104,4 +112,7 @@ def _write(out: Path, files: dict[str, bytes]) -> None:
             entry = tarfile.TarInfo(name)
             entry.size = len(data)
             archive.addfile(entry, io.BytesIO(data))
-    out.write_bytes(gzip.compress(buffer.getvalue(), mtime=0))
+    try:
+        write_atomic(out, gzip.compress(buffer.getvalue(), mtime=0))
+    except OSError as error:
+        raise from_os_error(error, str(out)) from error

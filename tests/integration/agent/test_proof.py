@@ -20,6 +20,7 @@ from fleetmark_agent.proof.recording import is_recorded, noted_paths, recorded_f
 from fleetmark_agent.proof.runtime_runs import run_all
 from fleetmark_agent.proof.scrub import Scrubber
 from fleetmark_agent.runner.telemetry.device_condition import Condition
+from fleetmark_core.errors import FleetmarkError
 from tests.support.add_machine import EXPECTED, TREE, add_machine, differences, facts, reported
 from tests.support.vendor_devices import JetsonDevice, add_vcgencmd
 
@@ -178,6 +179,11 @@ def test_a_fact_that_no_file_gives_is_a_difference(archive: Path) -> None:
     assert differences(device, {**device, "cpu": None}) == [
         "cpu: the device reported 'Cortex-A78AE', its files give None"
     ]
+
+
+def test_a_folder_that_is_missing_is_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(FleetmarkError, match="no-such-folder"):
+        proof_archive.write_proof(tmp_path, tmp_path / "no-such-folder/x.tar.gz", None)
 
 
 # The parts.
