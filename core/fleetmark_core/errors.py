@@ -77,8 +77,8 @@ class ErrorKind(Enum):
     NO_CATALOG_KEY = _Entry(45, "FAILED_PRECONDITION", 4, "the catalog key is not available")
     BAD_ARCHIVE = _Entry(46, "FAILED_PRECONDITION", 4, "a bundle, pack or results file is damaged")
     SUBMISSION_INVALID = _Entry(65, "FAILED_PRECONDITION", 4, "a submission breaks MLPerf's rules")
-    DEVICE_UNUSABLE = _Entry(80, "FAILED_PRECONDITION", 4, "a front cannot reach or use the device")
     BAD_POWER_LOG = _Entry(70, "FAILED_PRECONDITION", 4, "a power log does not match the run")
+    DEVICE_UNUSABLE = _Entry(80, "FAILED_PRECONDITION", 4, "a front cannot reach or use the device")
 
     @property
     def number(self) -> int:

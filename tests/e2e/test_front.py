@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -211,7 +212,7 @@ def test_the_controller_adds_and_removes_a_device_behind_ssh(
     front.start()
     address = f"ssh://root@127.0.0.1:{server.port}"
     words = ("--kit", str(kit), "--ssh-config", str(server.client_config), "--name", "bench-01")
-    words += ("--jump", f"root@127.0.0.1:{server.port}")
+    words += ("--jump", f"root@localhost:{server.port}")
     # The front of the account that gives the command is used.
     environment = {**fleet.environment(), "FLEETMARK_FRONT_HOME": str(front.home)}
 
@@ -493,3 +494,27 @@ def test_a_killed_front_leaves_no_connection_and_a_wipe_ends_a_running_job(
     assert done.returncode == 0, done.stderr
     assert processes_in(device_home) == []
     assert files(device_home) == before
+
+
+@pytest.mark.slow
+def test_killed_connections_and_controllers_lose_and_double_no_result(
+    fleet: Fleet, server: SshServer, front: Front, kit: Path, device_home: Path, tmp_path: Path
+) -> None:
+    kills = 10
+    done = front.add(server, fleet, kit)
+    assert done.returncode == 0, done.stderr
+    front.start()
+    until(lambda: fleet.presence("bench-01") == "online", "the device")
+    words = ("--param", "marks=.", "--param", "duration_s=4", "--repeat", "4")
+    done = fleet.run("schedule", "toy", *words)
+    assert done.returncode == 0, done.stderr
+    for number in range(kills):
+        time.sleep(0.5 + number % 4)
+        front.kill_connections()
+        if number % 5 == 4:
+            fleet.kill("controller")
+            fleet.start_controller("--catalog", str(tmp_path / "catalog"))
+    over = "SELECT count(*) FROM jobs WHERE state = 'SUCCEEDED'"
+    until(lambda: fleet.query(over) == [(4,)], "all results")
+    runs = "SELECT count(*), count(DISTINCT job_id) FROM runs WHERE official"
+    assert fleet.query(runs) == [(4, 4)]

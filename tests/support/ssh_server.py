@@ -85,7 +85,8 @@ class SshServer:
         shutil.copy(folder / "user.pub", folder / "authorized_keys")
         Path("/run/sshd").mkdir(exist_ok=True)  # where the server separates its privileges
         host_key = (folder / "host.pub").read_text()
-        (folder / "known_hosts").write_text(f"[127.0.0.1]:{self.port} {host_key}")
+        names = f"[127.0.0.1]:{self.port},[localhost]:{self.port}"
+        (folder / "known_hosts").write_text(f"{names} {host_key}")
         (folder / "sshd_config").write_text(
             f"ListenAddress 127.0.0.1:{self.port}\n"
             f"HostKey {folder}/host\n"

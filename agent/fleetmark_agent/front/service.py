@@ -18,7 +18,6 @@ log = get_logger(__name__)
 _LOOK_S = 1.0
 _CHECK_AGENT_S = 600.0
 """How often a connected device is asked whether its agent runs: each question costs it CPU time."""
-_STEADY_S = 60.0
 
 
 class DeviceLink:
@@ -43,7 +42,6 @@ class DeviceLink:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            began = time.monotonic()
             try:
                 self._connect()
                 reason = "the connection was lost"
@@ -57,8 +55,6 @@ class DeviceLink:
                 reason = str(error)
             if self._stopping.is_set():
                 break
-            if time.monotonic() - began > _STEADY_S:
-                self._backoff.reset()
             self._log.warning("device not connected", reason=reason)
             self._home.set_status(self.record.name, "disconnected", reason)
             self._stopping.wait(self._backoff.next_s())
@@ -72,6 +68,7 @@ class DeviceLink:
             pid = device_setup.connect_tunnel(device, self.record)
             self._log.info("device connected", pid=pid)
             self._home.set_status(self.record.name, "connected")
+            self._backoff.reset()
             checked = time.monotonic()
             while not self._stopping.is_set() and transport.wait(_LOOK_S):
                 if time.monotonic() - checked > _CHECK_AGENT_S:
