@@ -63,8 +63,8 @@ LANGUAGE_ID = {
 def test_text(bench: Any, form: tuple[str, str]) -> None:
     found = accuracy(bench, "language-id", "Offline", *form)["accuracy"]
     assert found["total"] == 1546
-    # 8-bit kernels differ a little from one processor to the next.
-    assert abs(found["correct"] - LANGUAGE_ID[form]) <= (0 if form[0] == "fp32" else 8)
+    # 8-bit kernels differ a little from one processor to the next: by up to 1 % of the texts.
+    assert abs(found["correct"] - LANGUAGE_ID[form]) <= (0 if form[0] == "fp32" else 15)
 
 
 def test_a_graph_that_fixes_its_batch_is_run_sample_by_sample(bench: Any) -> None:
