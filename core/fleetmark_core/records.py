@@ -21,6 +21,7 @@ from typing import Any
 
 from fleetmark_core.digest import canonical_json, sha256_hex
 from fleetmark_core.serde import parse_document, to_plain
+from fleetmark_core.shared_repr import SharedRepr
 
 MAX_PAYLOAD_BYTES = 256 * 1024
 KINDS = ("event", "telemetry", "file", "final")
@@ -28,8 +29,8 @@ AGENT_FILES = {"stdout": "stdout.txt", "stderr": "stderr.txt", "board_power": "p
 """Role and name of the files that an agent adds to the outputs that a program declares."""
 
 
-@dataclass(frozen=True)
-class Record:
+@dataclass(frozen=True, repr=False)
+class Record(SharedRepr):
     """One record, ready to be stored or sent."""
 
     seq: int
@@ -42,8 +43,8 @@ class Record:
         return record_digest(self.seq, self.kind, self.payload)
 
 
-@dataclass(frozen=True)
-class Final:
+@dataclass(frozen=True, repr=False)
+class Final(SharedRepr):
     """The payload of the last record.
 
     `count` is this record's seq. `digest` is the `seal` of the records before it. `outcome` is

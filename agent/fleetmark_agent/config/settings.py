@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fleetmark_core.shared_repr import SharedRepr
+
 GIB = 1024**3
 STABLE_SETTINGS = ("nvpmodel", "governor", "jetson_clocks", "gpu_clocks")
 """Settings of a device that a stable run may change, in the order in which they are made."""
 
 
-@dataclass(frozen=True)
-class AgentSettings:
+@dataclass(frozen=True, repr=False)
+class AgentSettings(SharedRepr):
     """Settings of a running agent. Sizes are in bytes, times in seconds.
 
     `loader.KEYS` says which of them are keys of config.toml. docs/reference/configuration.md is

@@ -19,6 +19,7 @@ from itertools import count
 from pathlib import Path
 
 from fleetmark_agent.fingerprint import sysfs
+from fleetmark_core.shared_repr import SharedRepr
 
 LOWEST_C, HIGHEST_C = -40.0, 125.0
 """Range in which an SoC can run; an absent sensor reads -274, -256, 127.9 or 255."""
@@ -72,8 +73,8 @@ _OFTEN_CONSTANT = r"\bacpitz\b"
 """ACPI's thermal zone: the value is the firmware's, and often a constant."""
 
 
-@dataclass(frozen=True)
-class ThermalSensor:
+@dataclass(frozen=True, repr=False)
+class ThermalSensor(SharedRepr):
     """A temperature sensor.
 
     Args:
@@ -96,8 +97,8 @@ class ThermalSensor:
         return None if value is None or abs(value) > 10**9 else value / 1000
 
 
-@dataclass(frozen=True)
-class SensorChoice:
+@dataclass(frozen=True, repr=False)
+class SensorChoice(SharedRepr):
     """The sensors that count, and the reason why each of the others does not."""
 
     used: tuple[ThermalSensor, ...]
@@ -161,8 +162,8 @@ def hottest_c(readings: Mapping[str, float | None], without: Iterable[str] = ())
     return max((value for value in found if value is not None), default=None)
 
 
-@dataclass
-class _Span:
+@dataclass(repr=False)
+class _Span(SharedRepr):
     """Readings of one sensor: first and last time, number, and lowest and highest value."""
 
     first_s: float

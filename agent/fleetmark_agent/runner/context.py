@@ -17,6 +17,7 @@ from fleetmark_agent.state.attempt_key import LocalAttemptKey
 from fleetmark_agent.state.spool import Spool
 from fleetmark_agent.state.trust_store import TrustStore
 from fleetmark_core.capabilities import Capabilities
+from fleetmark_core.shared_repr import SharedRepr
 
 if TYPE_CHECKING:
     import asyncio
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from fleetmark_agent.cache.blob_cache import Cache
 
 
-@dataclass
-class RunnerContext:
+@dataclass(repr=False)
+class RunnerContext(SharedRepr):
     """Settings, identity and services that all attempts on this device share."""
 
     settings: AgentSettings

@@ -70,6 +70,7 @@ from fleetmark_core.capabilities import Capabilities
 from fleetmark_core.errors import FleetmarkError
 from fleetmark_core.failure_cause import FailureCause
 from fleetmark_core.retry import Backoff
+from fleetmark_core.shared_repr import SharedRepr
 from fleetmark_protos import PROTOCOL_VERSION
 
 UPLOAD_BYTES = 1024 * 1024
@@ -85,8 +86,8 @@ _UNFINISHED = (ReportedState.PREPARING, ReportedState.RUNNING)
 _GIVEN_UP = (ReportedState.REFUSED, ReportedState.ABORTED)
 
 
-@dataclass(frozen=True)
-class AgentIdentity:
+@dataclass(frozen=True, repr=False)
+class AgentIdentity(SharedRepr):
     """The fields that identify this agent in every hello."""
 
     device_id: str
@@ -98,8 +99,8 @@ class AgentIdentity:
     features: tuple[str, ...] = ()
 
 
-@dataclass
-class HeldAttempt:
+@dataclass(repr=False)
+class HeldAttempt(SharedRepr):
     """One attempt that the agent holds. Other modules may read it but must not change it."""
 
     key: LocalAttemptKey

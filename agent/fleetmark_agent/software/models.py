@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
+from fleetmark_core.shared_repr import SharedRepr
+
 MAX_VERSION = 60
 MAX_TEXT = 300
 MAX_DETAILS = 32
@@ -26,8 +28,8 @@ class DetectionStatus(Enum):
     """It is present but does not work."""
 
 
-@dataclass(frozen=True)
-class Finding:
+@dataclass(frozen=True, repr=False)
+class Finding(SharedRepr):
     """One piece of software at one path; `reason` explains every verdict except FOUND.
 
     `path` is the program, library, file, or the Python that has the module. `tags` are the tags
@@ -44,8 +46,8 @@ class Finding:
     tags: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class DetectedSoftware:
+@dataclass(frozen=True, repr=False)
+class DetectedSoftware(SharedRepr):
     """All findings of one detection.
 
     `rules_digest` identifies the rules, and `boot` the boot in which they were applied. A detection

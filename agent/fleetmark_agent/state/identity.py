@@ -19,6 +19,7 @@ from fleetmark_core.document_parser import parse_json
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.ids import uuid7
 from fleetmark_core.regular_file import read_regular
+from fleetmark_core.shared_repr import SharedRepr
 
 PENDING, ACTIVE = "pending", "active"
 KEY, CA, CERTIFICATE = "key.pem", "ca.pem", "certificate.pem"
@@ -38,8 +39,8 @@ _FIELDS: dict[str, type[str] | type[int]] = {
 }
 
 
-@dataclass(frozen=True)
-class Enrollment:
+@dataclass(frozen=True, repr=False)
+class Enrollment(SharedRepr):
     """State of the enrollment with the controller that this device belongs to or has applied to.
 
     `address` is where it was reached last. Times are in unix ns, by the controller's clock, and 0
@@ -62,8 +63,8 @@ class Enrollment:
         return self.issued_ns + int((self.expires_ns - self.issued_ns) * _RENEW_AFTER)
 
 
-@dataclass(frozen=True)
-class Tls:
+@dataclass(frozen=True, repr=False)
+class Tls(SharedRepr):
     """PEM texts for mutual TLS."""
 
     ca: bytes

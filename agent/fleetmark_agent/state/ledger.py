@@ -16,6 +16,7 @@ from typing import Any
 from fleetmark_agent.state.attempt_key import LocalAttemptKey
 from fleetmark_agent.state.files import Files
 from fleetmark_core.failure_cause import FailureCause, parse_cause
+from fleetmark_core.shared_repr import SharedRepr
 
 LEDGER_NAME = "ledger.json"
 SPOOL_FOLDER = "spool"
@@ -34,8 +35,8 @@ class AttemptStatus(Enum):
     ABORTED = "aborted"
 
 
-@dataclass(frozen=True)
-class LedgerEntry:
+@dataclass(frozen=True, repr=False)
+class LedgerEntry(SharedRepr):
     """One held attempt."""
 
     key: LocalAttemptKey
@@ -46,8 +47,8 @@ class LedgerEntry:
     cause: FailureCause | None = None
 
 
-@dataclass(frozen=True)
-class Ledger:
+@dataclass(frozen=True, repr=False)
+class Ledger(SharedRepr):
     """All held attempts, and the highest epoch seen."""
 
     highest_epoch: int = 0

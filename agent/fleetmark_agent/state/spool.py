@@ -19,6 +19,7 @@ from fleetmark_agent.state.files import Files
 from fleetmark_agent.state.ledger import SPOOL_FOLDER
 from fleetmark_core.log import get_logger
 from fleetmark_core.records import KINDS, MAX_PAYLOAD_BYTES, Record
+from fleetmark_core.shared_repr import SharedRepr
 
 log = get_logger(__name__)
 
@@ -40,8 +41,8 @@ class SpoolFull(Exception):
         self.quota_bytes = quota_bytes
 
 
-@dataclass
-class _AttemptLog:
+@dataclass(repr=False)
+class _AttemptLog(SharedRepr):
     """State of one attempt's file; `places` holds (offset, length) of each record's frame."""
 
     size_bytes: int = 0

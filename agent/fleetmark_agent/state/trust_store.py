@@ -17,6 +17,7 @@ from fleetmark_core.atomic_file import write_atomic
 from fleetmark_core.document_parser import parse_json
 from fleetmark_core.errors import ErrorKind, FleetmarkError
 from fleetmark_core.regular_file import read_regular
+from fleetmark_core.shared_repr import SharedRepr
 
 SIGNED = "signed.v1"
 """Feature flag by which both sides announce that orders are signed."""
@@ -25,8 +26,8 @@ _NOTE_EVERY_S = 3600
 _MAX_BYTES = 1 << 20
 
 
-@dataclass(frozen=True)
-class Trust:
+@dataclass(frozen=True, repr=False)
+class Trust(SharedRepr):
     """Trust anchors for one controller.
 
     `pinned_sha256` is the fingerprint of the catalog key from the enrollment token.
