@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.processes import BIN, PATIENCE_S, environment, overlaps, until
+from tests.support.processes import BIN, environment, overlaps, until
 
 pytestmark = pytest.mark.e2e
 
@@ -126,4 +126,4 @@ def test_two_demos_at_once_keep_to_themselves(tmp_path: Path) -> None:
         for demo in demos:
             demo.send_signal(signal.SIGINT)
         for demo in demos:
-            demo.wait(PATIENCE_S)
+            demo.wait(60)

@@ -59,22 +59,11 @@ def add_machine(archive: Path, name: str, machines: Path = MACHINES) -> list[str
 
 def facts(tree: Path) -> dict[str, Any]:
     """Return what the files of a machine give: the facts that its tests compare."""
-    capabilities = to_plain(measure(tree, tree))
     measuring = examine_measuring(tree)
     power = power_sensors.find(tree)
     # The powers themselves change between two readings, those of a proof do not.
     return {
-        "cpu": capabilities["cpu"]["model"],
-        "usable_cores": capabilities["cpu"]["usable_cores"],
-        "quota_cores": capabilities["cpu"].get("quota_cores"),
-        "memory_bytes": capabilities["memory"]["total_bytes"],
-        "board": capabilities["board"].get("model"),
-        "soc": capabilities["board"].get("soc"),
-        "accelerators": [
-            [one["kind"], one["name"], one.get("driver_version")]
-            for one in capabilities["accelerators"]
-        ],
-        "controls": _controls(capabilities),
+        **_measured(to_plain(measure(tree, tree))),
         "temperature_sensors": list(measuring.temperature_sensors),
         "left_out_sensors": measuring.left_out_sensors,
         "power": [[source.name, source.scope] for source in power.sources],
@@ -83,9 +72,7 @@ def facts(tree: Path) -> dict[str, Any]:
     }
 
 
-def reported(proof: dict[str, Any]) -> dict[str, Any]:
-    """Return the same facts as the device itself reported them."""
-    capabilities = proof["capabilities"]
+def _measured(capabilities: dict[str, Any]) -> dict[str, Any]:
     return {
         "cpu": capabilities["cpu"]["model"],
         "usable_cores": capabilities["cpu"]["usable_cores"],
@@ -98,6 +85,13 @@ def reported(proof: dict[str, Any]) -> dict[str, Any]:
             for one in capabilities["accelerators"]
         ],
         "controls": _controls(capabilities),
+    }
+
+
+def reported(proof: dict[str, Any]) -> dict[str, Any]:
+    """Return the same facts as the device itself reported them."""
+    return {
+        **_measured(proof["capabilities"]),
         "temperature_sensors": proof["measuring"]["temperature_sensors"],
         "left_out_sensors": proof["measuring"]["left_out_sensors"],
         "power": [[source["name"], source["scope"]] for source in proof["power"]],

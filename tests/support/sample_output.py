@@ -6,8 +6,8 @@ import re
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _VARIES = (
-    # System, processor, cores and memory of the machine that the commands run on.
-    (re.compile(r"\b(x86_64|aarch64) +\S.*? +\d+ +[\d.]+ GiB\b"), r"\1 MACHINE"),
+    # The processor of the machine that the commands run on, after its system.
+    (re.compile(r"( GNU/Linux \d+ +)\S.*?( +\d+ +[\d.]+ GiB\b)"), r"\1CPU\2"),
     (re.compile(r"[0-9a-f]{8}-[0-9a-f-]*…"), "ID"),
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]+"), "ID"),
     (re.compile(r"\b(?=[0-9a-f]*\d)[0-9a-f]{8}\b"), "ID"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,12 +60,22 @@ LANGUAGE_ID = {
 }
 
 
+WITH_AMX = {("int8", "onnx"): 1471}
+"""What is counted on processors with AMX, by other 8-bit kernels of ONNX Runtime."""
+
+
+def has_amx() -> bool:
+    cpuinfo = Path("/proc/cpuinfo")
+    return cpuinfo.exists() and "amx_int8" in cpuinfo.read_text()
+
+
 @pytest.mark.parametrize("form", LANGUAGE_ID, ids="-".join)
 def test_text(bench: Any, form: tuple[str, str]) -> None:
     found = accuracy(bench, "language-id", "Offline", *form)["accuracy"]
     assert found["total"] == 1546
-    # 8-bit kernels differ a little from one processor to the next: by up to 1 % of the texts.
-    assert abs(found["correct"] - LANGUAGE_ID[form]) <= (0 if form[0] == "fp32" else 15)
+    expected = WITH_AMX.get(form, LANGUAGE_ID[form]) if has_amx() else LANGUAGE_ID[form]
+    # 8-bit kernels differ a little from one processor to the next.
+    assert abs(found["correct"] - expected) <= (0 if form[0] == "fp32" else 8)
 
 
 def test_a_graph_that_fixes_its_batch_is_run_sample_by_sample(bench: Any) -> None:

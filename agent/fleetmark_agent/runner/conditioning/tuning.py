@@ -157,8 +157,10 @@ class Tuning:
             except OSError as error:
                 report.refused.append(f"{GOVERNOR}: {setting['path']}: {error.strerror}")
             else:
-                report.made.append({"name": GOVERNOR, "target": setting["path"],
-                                    "before": setting["before"], "set": WANTED})  # fmt: skip
+                target, before = setting["path"], setting["before"]
+                report.made.append(
+                    {"name": GOVERNOR, "target": target, "before": before, "set": WANTED}
+                )
 
     def _set_by_program(self, name: str, journal: _Journal, report: _Report) -> None:
         if any(change.control == name for change in journal.changes):
